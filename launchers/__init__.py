@@ -1,0 +1,1 @@
+"""Everything that happens in or to a server process."""
