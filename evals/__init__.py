@@ -1,0 +1,9 @@
+"""What is asked of a server and how it is marked: jobs by kind, each run as its own process."""
+
+from evals.accuracy import AccuracyJob
+from evals.job import Job
+from evals.latency import LatencyJob
+
+__all__ = ["JOBS"]
+
+JOBS: dict[str, Job] = {"accuracy": AccuracyJob(), "latency": LatencyJob()}

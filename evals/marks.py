@@ -1,0 +1,78 @@
+"""What each answer counts as, and what the answers of one cell add up to."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from evals.job import Answer, Mark
+
+__all__ = ["counts", "in_flight", "mark", "metrics"]
+
+
+def mark(*, correct: bool, extracted: str | None, finish_reason: str | None) -> Mark:
+    """The outcome of one sample; a request without a usable response is never a wrong answer.
+
+    Args:
+        correct: What sgl-eval's grader said.
+        extracted: The answer it found in the response, or None.
+        finish_reason: ``stop`` and ``length`` are the two ways in which a generation ends by
+            itself; all others (sgl-eval's ``error``, a server's ``abort``, none) are errors.
+    """
+    if finish_reason not in ("stop", "length"):
+        return "error"
+    if correct:
+        return "correct"
+    if finish_reason == "length":
+        return "truncated"
+    return "no_answer" if extracted is None else "wrong"
+
+
+def counts(answers: Sequence[Answer]) -> dict[str, int]:
+    """How many samples there are of each mark."""
+    found = Counter(answer.mark for answer in answers)
+    return {
+        "correct": found["correct"],
+        "wrong": found["wrong"],
+        "no_answer": found["no_answer"],
+        "truncated": found["truncated"],
+        "errors": found["error"],
+    }
+
+
+def metrics(answers: Sequence[Answer]) -> dict[str, float]:
+    """Score and rates of a cell, as fractions.
+
+    The score is the mean over questions of the mean over repeats, without samples that are
+    errors: where none is, that is sgl-eval's ``score``. The rates are over all samples.
+
+    Raises:
+        ValueError: No sample has a usable response, so there is no score.
+    """
+    by_question: dict[str, list[bool]] = defaultdict(list)
+    for answer in answers:
+        if answer.mark != "error":
+            by_question[answer.id].append(answer.mark == "correct")
+    if not by_question:
+        raise ValueError("no sample has a usable response")
+    means = [sum(marks) / len(marks) for marks in by_question.values()]
+    found, total = counts(answers), len(answers)
+    return {
+        "score": sum(means) / len(means),
+        "no_answer_rate": found["no_answer"] / total,
+        "truncated_rate": found["truncated"] / total,
+        "error_rate": found["errors"] / total,
+    }
+
+
+def in_flight(answers: Sequence[Answer]) -> float | None:
+    """How many requests ran at once, averaged from the first start to the last end."""
+    spans = [
+        (answer.started_at, answer.ended_at)
+        for answer in answers
+        if answer.started_at is not None and answer.ended_at is not None
+    ]
+    if not spans:
+        return None
+    wall = max(end for _, end in spans) - min(start for start, _ in spans)
+    return sum(end - start for start, end in spans) / wall if wall > 0 else None

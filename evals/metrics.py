@@ -1,0 +1,86 @@
+"""The one table of metrics: name, unit, better direction, digits and where each comes from.
+
+No other module knows in which direction a metric is better; it is never inferred from a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["METRICS", "Better", "Metric"]
+
+Better = Literal["higher", "lower", "neither"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number that a cell can report.
+
+    Attributes:
+        name: The key in a record's ``metrics``.
+        label: What a report calls it.
+        unit: Unit of the stored value; ``""`` for a fraction in [0, 1].
+        better: The direction that helps a user; ``"neither"`` is never judged.
+        digits: Digits after the point that a report shows.
+        source: The field or formula that the value is taken from.
+    """
+
+    name: str
+    label: str
+    unit: str
+    better: Better
+    digits: int
+    source: str
+
+
+_BENCH = "sglang.benchmark.serving"
+
+_ALL = (
+    Metric(
+        name="score", label="score", unit="", better="higher", digits=4,
+        source="mean over questions of the mean over repeats of correct (sgl-eval's marking)",
+    ),
+    Metric(
+        name="no_answer_rate", label="no answer", unit="", better="lower", digits=4,
+        source="samples that stopped by themselves and from which nothing could be extracted",
+    ),
+    Metric(
+        name="truncated_rate", label="truncated", unit="", better="lower", digits=4,
+        source="samples cut off by max_tokens that were not marked correct",
+    ),
+    Metric(
+        name="error_rate", label="errors", unit="", better="lower", digits=4,
+        source="requests without a usable response; never counted as wrong answers",
+    ),
+    Metric(
+        name="median_itl_ms", label="median ITL", unit="ms", better="lower", digits=3,
+        source=f"{_BENCH} median_itl_ms",
+    ),
+    Metric(
+        name="p99_itl_ms", label="p99 ITL", unit="ms", better="lower", digits=3,
+        source=f"{_BENCH} p99_itl_ms",
+    ),
+    Metric(
+        name="median_tpot_ms", label="median TPOT", unit="ms", better="lower", digits=3,
+        source=f"{_BENCH} median_tpot_ms",
+    ),
+    Metric(
+        name="median_ttft_ms", label="median TTFT", unit="ms", better="lower", digits=2,
+        source=f"{_BENCH} median_ttft_ms",
+    ),
+    Metric(
+        name="median_e2e_ms", label="median E2E latency", unit="ms", better="lower", digits=1,
+        source=f"{_BENCH} median_e2e_latency_ms",
+    ),
+    Metric(
+        name="output_throughput", label="output throughput", unit="tok/s", better="higher",
+        digits=2, source=f"{_BENCH} output_throughput",
+    ),
+    Metric(
+        name="request_throughput", label="request throughput", unit="req/s", better="higher",
+        digits=3, source=f"{_BENCH} request_throughput",
+    ),
+)  # fmt: skip
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
