@@ -1,0 +1,242 @@
+"""Which launches and cells an experiment is, in which order: pure, deterministic, written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from launchers.backends import BACKENDS, MIXED_COMM_PLUGIN, ArgValue, Backend
+from launchers.engines import LaunchSettings, launch_argv, launch_env
+from pipeline.layout import LayoutKey
+from pipeline.order import counterbalanced
+from pipeline.spec import Arm, Experiment, Gate
+
+__all__ = ["ArmPlan", "Cell", "Launch", "Plan", "PlanModel", "make_plan"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cell(_Frozen):
+    """One job on one launch."""
+
+    id: str
+    job: str
+    kind: str
+    settings: dict[str, Any]
+
+
+class Launch(_Frozen):
+    """One fresh server process and the cells that run on it, in order.
+
+    ``argv`` may hold ``{port}``; ``env`` is set over the inherited environment, after the names in
+    ``env_unset`` have been taken out of it: an arm's switch that is exported in the user's shell
+    must not reach the other arms. ``unsupported`` says why this arm cannot mean anything on this
+    layout; such a launch is not started and its cells are recorded as unsupported.
+    """
+
+    index: int
+    id: str
+    arm: str
+    layout: LayoutKey
+    block: int
+    argv: list[str]
+    env: dict[str, str]
+    env_unset: list[str]
+    host: str
+    port: int | None
+    ready_timeout_s: float
+    stop_timeout_s: float
+    unsupported: str
+    cells: list[Cell]
+
+
+class ArmPlan(_Frozen):
+    """An arm with its preset written out."""
+
+    name: str
+    preset: str | None
+    summary: str
+    args: dict[str, Any]
+    env: dict[str, str]
+    plugins: list[str]
+    fake: dict[str, Any]
+
+
+class PlanModel(_Frozen):
+    """The model as the servers and the clients get it."""
+
+    path: str
+    served_name: str
+    tokenizer: str
+
+
+class Plan(_Frozen):
+    """Everything that a run will do; ``run`` executes exactly this."""
+
+    schema_version: Literal[1] = 1
+    experiment: str
+    description: str
+    hash: str
+    engine: Literal["sglang", "fake"]
+    engine_version: str
+    device: Literal["cuda", "cpu"]
+    python: str
+    model: PlanModel
+    reference: str
+    arms: list[ArmPlan]
+    layouts: list[LayoutKey]
+    launches_per_arm: int
+    alpha: float
+    gates: dict[str, dict[str, Gate]]
+    jobs: dict[str, dict[str, Any]]
+    launches: list[Launch]
+
+
+def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: int) -> Plan:
+    """Lay out every launch of an experiment.
+
+    Blocks are passes over all arms and layouts. Inside a block the arms of one layout follow one
+    another directly, so that slow drift hits them alike, in an order that is counterbalanced over
+    blocks (:func:`pipeline.order.counterbalanced`).
+
+    Args:
+        experiment: A validated experiment.
+        model: The resolved model.
+        python: The interpreter that runs the servers and SGLang's benchmark client.
+        cores: Processor cores of the machine that will serve (the CPU engine binds ranks to them).
+    """
+    arms = [_arm_plan(name, arm) for name, arm in experiment.arms.items()]
+    layouts = [
+        LayoutKey(tp=layout.tp, attention_dp=dp, ep=layout.ep, nodes=layout.nodes)
+        for layout in experiment.layouts
+        for dp in layout.attention_dp
+    ]
+    switches = {name for arm in arms for name in arm.env} | {
+        name for backend in BACKENDS.values() for name in backend.env
+    }
+    launches: list[Launch] = []
+    for block in range(experiment.launches):
+        ordered = layouts if block % 2 == 0 else layouts[::-1]
+        for layout in ordered:
+            for position in counterbalanced(len(arms), block, seed=experiment.seed):
+                launches.append(
+                    _launch(
+                        experiment, arms[position], layout, block,
+                        index=len(launches), model=model, python=python, cores=cores,
+                        switches=switches,
+                    )
+                )  # fmt: skip
+    plan = Plan(
+        experiment=experiment.name,
+        description=experiment.description,
+        hash="",
+        engine=experiment.engine.name,
+        engine_version=experiment.engine.version,
+        device=experiment.engine.device,
+        python=python,
+        model=model,
+        reference=experiment.reference,
+        arms=arms,
+        layouts=layouts,
+        launches_per_arm=experiment.launches,
+        alpha=experiment.alpha,
+        gates=experiment.gates,
+        jobs={name: job.model_dump(mode="json") for name, job in experiment.jobs.items()},
+        launches=launches,
+    )
+    return plan.model_copy(update={"hash": _hash(plan)})
+
+
+def _hash(plan: Plan) -> str:
+    """Eight hexadecimal digits over the whole plan: equal plans, and only they, share a hash."""
+    text = json.dumps(plan.model_dump(mode="json", exclude={"hash"}), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _arm_plan(name: str, arm: Arm) -> ArmPlan:
+    backend = BACKENDS[arm.preset] if arm.preset is not None else Backend(summary="")
+    args: dict[str, ArgValue] = {**backend.args, **arm.args}
+    return ArmPlan(
+        name=name,
+        preset=arm.preset,
+        summary=backend.summary,
+        args=dict(args),
+        env={**backend.env, **arm.env},
+        plugins=[*backend.plugins, *arm.plugins],
+        fake=arm.fake,
+    )
+
+
+def _unsupported(arm: ArmPlan, layout: LayoutKey) -> str:
+    if MIXED_COMM_PLUGIN not in arm.plugins:
+        return ""
+    if layout.attention_dp == 1:
+        return "MixedComm has nothing to replace without attention DP (attention_dp 1)"
+    if layout.nodes > 1:
+        return "servegate's MixedComm plugin runs on one node"
+    return ""
+
+
+def _launch(  # noqa: PLR0913 - one call site; each is a different thing
+    experiment: Experiment,
+    arm: ArmPlan,
+    layout: LayoutKey,
+    block: int,
+    *,
+    index: int,
+    model: PlanModel,
+    python: str,
+    cores: int,
+    switches: set[str],
+) -> Launch:
+    server = experiment.server
+    settings = LaunchSettings(
+        engine=experiment.engine.name,
+        version=experiment.engine.version,
+        device=experiment.engine.device,
+        python=python,
+        model_path=model.path,
+        served_name=model.served_name,
+        host=server.host,
+        port=server.port,
+        tp=layout.tp,
+        attention_dp=layout.attention_dp,
+        ep=layout.ep,
+        nodes=layout.nodes,
+        args={**server.args, **arm.args},
+        env={**server.env, **arm.env},
+        plugins=[*server.plugins, *arm.plugins],
+        fake={**experiment.engine.fake, **arm.fake, "launch_seed": index},
+    )
+    env = launch_env(settings, cores=cores)
+    launch_id = f"{index:02d}-{arm.name}-dp{layout.attention_dp}"
+    return Launch(
+        index=index,
+        id=launch_id,
+        arm=arm.name,
+        layout=layout,
+        block=block,
+        argv=launch_argv(settings),
+        env=env,
+        env_unset=sorted(switches - env.keys()),
+        host=server.host,
+        port=server.port,
+        ready_timeout_s=server.ready_timeout_s,
+        stop_timeout_s=server.stop_timeout_s,
+        unsupported=_unsupported(arm, layout),
+        cells=[
+            Cell(
+                id=f"{launch_id}/{name}",
+                job=name,
+                kind=job.kind,
+                settings=job.model_dump(mode="json"),
+            )
+            for name, job in experiment.jobs.items()
+            if job.launches is None or block < job.launches
+        ],
+    )

@@ -1,0 +1,370 @@
+"""An experiment file as strict, frozen models; every mistake in it is reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from evals import JOBS
+from evals.accuracy import AccuracySettings
+from evals.data import data_file
+from evals.job import JobSettings
+from evals.latency import LatencySettings
+from evals.metrics import METRICS
+from evals.questions import DataError
+from launchers.backends import BACKENDS, ArgValue
+from launchers.engines import ENGINE_VERSIONS
+from launchers.fake_engine.settings import FakeSettings
+from launchers.models import MODELS
+from pipeline.spec_errors import describe
+from pipeline.yaml_source import SourceError, apply_overrides, load_file
+
+__all__ = ["Arm", "EngineSpec", "Experiment", "Gate", "Layout", "SpecError", "load_experiment"]
+
+_NAME = r"^[a-z0-9][a-z0-9._-]*$"
+_FLAG = re.compile(r"^[a-z][a-z0-9-]*$")
+
+Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=60)]
+Args = dict[str, ArgValue]
+Env = dict[str, str]
+JobSpec = Annotated[AccuracySettings | LatencySettings, Field(discriminator="kind")]
+
+
+class SpecError(SourceError):
+    """The experiment file says something that servegate cannot run; ``problems`` lists it all."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _check_args(args: Args, owned: frozenset[str]) -> Args:
+    for flag in args:
+        if not _FLAG.match(flag):
+            raise ValueError(f"flag {flag!r} must be written without dashes in front, as tp-size")
+        if flag in owned:
+            raise ValueError(f"flag {flag!r} is set by servegate from {_OWNED[flag]}; use that")
+    return args
+
+
+# Flags that servegate writes itself, and the key that a user sets instead.
+_OWNED = {
+    "host": "server.host",
+    "port": "server.port",
+    "model": "model.path",
+    "model-path": "model.path",
+    "served-model-name": "model.served_name",
+    "tp": "layouts[].tp",
+    "tp-size": "layouts[].tp",
+    "tensor-parallel-size": "layouts[].tp",
+    "dp": "layouts[].attention_dp",
+    "dp-size": "layouts[].attention_dp",
+    "data-parallel-size": "layouts[].attention_dp",
+    "attn-dp-size": "layouts[].attention_dp",
+    "enable-dp-attention": "layouts[].attention_dp",
+    "ep": "layouts[].ep",
+    "ep-size": "layouts[].ep",
+    "expert-parallel-size": "layouts[].ep",
+    "nnodes": "layouts[].nodes",
+}
+_OWNED_ENV = {
+    "SGLANG_PLUGINS": "server.plugins",
+    "SERVEGATE_WITNESS_DIR": "nothing: servegate sets it for each launch",
+}
+
+
+class _WithArgs(_Strict):
+    args: Args = Field(
+        default_factory=dict,
+        description="Server flags by name without dashes: true is a bare flag, false or null "
+        "leaves it out, a list gives several values, a mapping is passed as JSON.",
+    )
+    env: Env = Field(default_factory=dict, description="Environment variables; quote the values.")
+
+    @field_validator("args")
+    @classmethod
+    def _own_flags(cls, args: Args) -> Args:
+        return _check_args(args, frozenset(_OWNED))
+
+    @field_validator("env")
+    @classmethod
+    def _own_env(cls, env: Env) -> Env:
+        for name in env:
+            if name in _OWNED_ENV:
+                raise ValueError(f"{name} is set by servegate; use {_OWNED_ENV[name]}")
+        return env
+
+
+class Model(_Strict):
+    """The model that every arm serves."""
+
+    path: str | None = Field(default=None, description="Folder or hub name of the model.")
+    prepare: str | None = Field(
+        default=None, description=f"A model that servegate makes itself: {', '.join(MODELS)}."
+    )
+    served_name: str | None = Field(default=None, description="Name under /v1/models.")
+    tokenizer: str | None = Field(
+        default=None, description="Tokenizer for the benchmark client; null: the model's own."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.path is None) == (self.prepare is None):
+            raise ValueError("give exactly one of path and prepare")
+        if self.prepare is not None and self.prepare not in MODELS:
+            raise ValueError(f"prepare: unknown {self.prepare!r}; known: {', '.join(MODELS)}")
+        return self
+
+
+class EngineSpec(_Strict):
+    """What serves: the real SGLang, or the fake engine that only speaks like it."""
+
+    name: Literal["sglang", "fake"] = "sglang"
+    version: str = Field(
+        default=ENGINE_VERSIONS[-1],
+        pattern=r"^\d+\.\d+\.\d+",
+        description="The SGLang version whose flags are written; must be the installed one.",
+    )
+    device: Literal["cuda", "cpu"] = Field(
+        default="cuda",
+        description="cpu: SGLang through servegate's platform plugin, no GPU needed.",
+    )
+    python: str | None = Field(
+        default=None, description="Interpreter that has SGLang; null: servegate's own."
+    )
+    fake: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the fake engine for all arms."
+    )
+
+
+class Server(_WithArgs):
+    """Flags and environment that all arms share, and how a server is reached and waited for."""
+
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=1, le=65535, description="null: any free port.")
+    plugins: list[str] = Field(
+        default_factory=list,
+        description="SGLang plugins that all arms load. SGLANG_PLUGINS is always set explicitly, "
+        "so that the arms differ in nothing but what they declare.",
+    )
+    ready_timeout_s: float = Field(default=1800.0, gt=0)
+    stop_timeout_s: float = Field(default=60.0, gt=0)
+
+
+class Layout(_Strict):
+    """How a server is spread. Each attention DP size is a layout of its own."""
+
+    tp: int = Field(ge=1, description="Tensor parallel size: all ranks of the server.")
+    attention_dp: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=1, description="Attention DP sizes; each must divide tp. 1: no attention DP."
+    )
+    ep: int = Field(default=1, ge=1, description="Expert parallel size; must divide tp.")
+    nodes: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        wrong = [dp for dp in self.attention_dp if self.tp % dp]
+        if wrong:
+            divisors = [d for d in range(1, self.tp + 1) if self.tp % d == 0]
+            raise ValueError(
+                f"attention_dp {wrong} does not divide tp {self.tp}; possible: {divisors}"
+            )
+        if len(set(self.attention_dp)) != len(self.attention_dp):
+            raise ValueError(f"attention_dp {self.attention_dp} names a size twice")
+        if self.tp % self.ep:
+            raise ValueError(f"ep {self.ep} does not divide tp {self.tp}")
+        if self.tp % self.nodes:
+            raise ValueError(f"nodes {self.nodes} does not divide tp {self.tp}")
+        return self
+
+
+class Arm(_WithArgs):
+    """One side of the comparison: a preset, free flags and environment, or both."""
+
+    preset: str | None = Field(
+        default=None, description=f"A communication backend: {', '.join(BACKENDS)}."
+    )
+    plugins: list[str] = Field(default_factory=list, description="Further SGLang plugins.")
+    fake: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the fake engine for this arm; else unused."
+    )
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, preset: str | None) -> str | None:
+        if preset is not None and preset not in BACKENDS:
+            raise ValueError(f"unknown preset {preset!r}; known: {', '.join(BACKENDS)}")
+        return preset
+
+
+class Gate(_Strict):
+    """What a metric may lose against the reference arm, fixed before anything is measured."""
+
+    margin: float = Field(
+        gt=0,
+        lt=1,
+        description="For a score: the largest drop that is acceptable, as a fraction (0.02 is 2 "
+        "points). For latency and throughput: the largest relative change (0.03 is 3 %).",
+    )
+    floor: float | None = Field(
+        default=None,
+        description="For a score: every arm, the reference too, must be shown not to lie below it.",
+    )
+
+
+class Experiment(_Strict):
+    """One experiment file."""
+
+    name: Name
+    description: str = ""
+    model: Model
+    engine: EngineSpec = EngineSpec()
+    server: Server = Server()
+    layouts: list[Layout] = Field(min_length=1)
+    arms: dict[Name, Arm] = Field(min_length=1)
+    reference: str = Field(description="The arm that the others are compared with.")
+    launches: int = Field(
+        default=1, ge=1, description="Fresh server starts of each arm and layout: the replicates."
+    )
+    seed: int = Field(default=0, ge=0, description="Rotates the order of arms; nothing else.")
+    jobs: dict[Name, JobSpec] = Field(min_length=1)
+    alpha: float = Field(
+        default=0.05, gt=0, lt=0.5, description="One-sided error rate of every gate."
+    )
+    gates: dict[Name, dict[str, Gate]] = Field(
+        default_factory=dict, description="Gates by job and metric."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _job_defaults(cls, data: Any) -> Any:  # noqa: ANN401 - still raw YAML here
+        if not isinstance(data, dict) or not isinstance(data.get("jobs"), dict):
+            return data
+        jobs = {
+            name: JOBS[job["kind"]].defaults(name, job)
+            if isinstance(job, dict) and job.get("kind") in JOBS
+            else job
+            for name, job in data["jobs"].items()
+        }
+        return {**data, "jobs": jobs}
+
+
+def load_experiment(
+    path: Path, overrides: Sequence[str] = (), *, engine: str | None = None
+) -> Experiment:
+    """Read, merge, override and validate one experiment file.
+
+    Relative data files are taken from the experiment file's own folder.
+
+    Args:
+        path: The YAML file.
+        overrides: ``key.path=value`` settings of the command line, applied in order.
+        engine: ``"fake"`` or ``"sglang"`` in place of what the file says.
+
+    Raises:
+        SpecError: With every problem found, each ``file: key.path: what, and what is allowed``.
+    """
+    try:
+        data = apply_overrides(load_file(path), overrides)
+    except SourceError as error:
+        raise SpecError(error.problems) from error
+    if engine is not None:
+        data = apply_overrides(data, [f"engine.name={engine}"])
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        raise SpecError([f"{path}: {text}" for text in describe(Experiment, error)]) from error
+    experiment = _with_resolved_files(experiment, path.parent)
+    problems = [f"{path}: {text}" for text in cross_check(experiment)]
+    if problems:
+        raise SpecError(problems)
+    return experiment
+
+
+def _with_resolved_files(experiment: Experiment, base: Path) -> Experiment:
+    jobs = {
+        name: JOBS[settings.kind].resolve(settings, base.resolve())
+        for name, settings in experiment.jobs.items()
+    }
+    return experiment.model_copy(update={"jobs": jobs, "engine": _knowing(experiment.engine, jobs)})
+
+
+def _knowing(engine: EngineSpec, jobs: dict[str, JobSettings]) -> EngineSpec:
+    """The fake engine with the local questions of all jobs, so that it has answers to them."""
+    files: list[str] = []
+    for job in jobs.values():
+        if isinstance(job, AccuracySettings) and job.data is not None:
+            try:
+                files.append(str(data_file(Path(job.data))))
+            except DataError:
+                continue  # the job's own check says what is wrong with it
+    if engine.name != "fake" or "answers_file" in engine.fake or not files:
+        return engine
+    return engine.model_copy(
+        update={"fake": {**engine.fake, "answers_file": list(dict.fromkeys(files))}}
+    )
+
+
+def cross_check(experiment: Experiment) -> list[str]:
+    """Problems between keys, and in the files that jobs name; ``key.path: what``."""
+    problems: list[str] = []
+    if experiment.reference not in experiment.arms:
+        problems.append(
+            f"reference: {experiment.reference!r} is no arm; arms: {', '.join(experiment.arms)}"
+        )
+    seen: set[tuple[int, int, int, int]] = set()
+    for index, layout in enumerate(experiment.layouts):
+        for dp in layout.attention_dp:
+            key = (layout.tp, dp, layout.ep, layout.nodes)
+            if key in seen:
+                problems.append(f"layouts.{index}: tp {layout.tp}, attention_dp {dp} stands twice")
+            seen.add(key)
+    for name, settings in experiment.jobs.items():
+        if settings.launches is not None and settings.launches > experiment.launches:
+            problems.append(
+                f"jobs.{name}.launches: {settings.launches} is more than launches, "
+                f"{experiment.launches}"
+            )
+        problems += [f"jobs.{name}.{text}" for text in JOBS[settings.kind].check(settings)]
+    return problems + _gate_problems(experiment) + _fake_problems(experiment)
+
+
+def _gate_problems(experiment: Experiment) -> list[str]:
+    problems: list[str] = []
+    for job, gates in experiment.gates.items():
+        if job not in experiment.jobs:
+            problems.append(f"gates.{job}: is no job; jobs: {', '.join(experiment.jobs)}")
+            continue
+        allowed = JOBS[experiment.jobs[job].kind].gated
+        for metric, gate in gates.items():
+            if metric not in allowed:
+                problems.append(
+                    f"gates.{job}.{metric}: cannot be gated; possible: {', '.join(allowed)}"
+                )
+            elif gate.floor is not None and METRICS[metric].unit != "":
+                problems.append(f"gates.{job}.{metric}.floor: only a score has a floor")
+    return problems
+
+
+def _fake_problems(experiment: Experiment) -> list[str]:
+    problems: list[str] = []
+    blocks = {"engine.fake": experiment.engine.fake}
+    blocks |= {f"arms.{name}.fake": arm.fake for name, arm in experiment.arms.items()}
+    for where, block in blocks.items():
+        try:
+            FakeSettings.model_validate(block)
+        except ValidationError as error:
+            problems += [f"{where}.{text}" for text in describe(FakeSettings, error)]
+    return problems
