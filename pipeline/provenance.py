@@ -1,0 +1,147 @@
+"""What a reader needs to know of where a run's numbers come from, noted before it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from launchers.gpus import describe_gpus
+from pipeline.plan import Plan
+
+__all__ = ["engine_packages", "gather"]
+
+_PACKAGES = (
+    "sglang", "flashinfer-python", "sglang-kernel", "torch", "triton", "transformers",
+    "nvidia-nccl-cu13", "nvidia-nccl-cu12", "numpy", "openai", "sgl-eval", "math-verify",
+    "servegate",
+)  # fmt: skip
+
+# Variables of the user's shell with these beginnings reach every server and can change its speed.
+_TELLING = (
+    "SGLANG_",
+    "SGL_",
+    "FLASHINFER_",
+    "NCCL_",
+    "TORCH_",
+    "CUDA_",
+    "NVSHMEM_",
+    "OMP_",
+    "HF_HUB",
+)
+_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+
+_VERSIONS_SCRIPT = """
+import json, sys
+from importlib import metadata
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def engine_packages(python: str) -> dict[str, str]:
+    """Versions of the packages that matter in the engine's interpreter; {} if it cannot tell."""
+    if Path(python) == Path(sys.executable):
+        found = {}
+        for name in _PACKAGES:
+            try:
+                found[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+        return found
+    try:
+        done = subprocess.run(
+            [python, "-c", _VERSIONS_SCRIPT, *_PACKAGES],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    versions: dict[str, str] = json.loads(done.stdout)
+    return versions
+
+
+def gather(plan: Plan, command: list[str], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Everything worth noting as JSON: run, machine, GPUs, packages, variables, revision."""
+    return {
+        "schema_version": 1,
+        "run": {
+            "experiment": plan.experiment,
+            "plan_hash": plan.hash,
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": command,
+            "engine": plan.engine,
+            "device": plan.device,
+        },
+        "machine": {
+            "host": platform.node(),
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "os": platform.platform(),
+            "python": platform.python_version(),
+            "load_average": [round(load, 2) for load in os.getloadavg()],
+        },
+        "gpu": describe_gpus(),
+        "packages": engine_packages(plan.python),
+        "model": {"path": plan.model.path, **_model_digest(Path(plan.model.path))},
+        "inherited_environment": _telling(environ),
+        "source": _revision(Path(__file__).resolve().parent),
+    }
+
+
+def _telling(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: "(hidden)" if any(word in name for word in _SECRET) else value
+        for name, value in sorted(environ.items())
+        if name.startswith(_TELLING)
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _model_digest(folder: Path) -> dict[str, Any]:
+    """Names and sizes of a local model's files: enough to see that it is another one."""
+    if not folder.is_dir():
+        return {"local": False}
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+    return {"local": True, "files": files}
+
+
+def _revision(folder: Path) -> dict[str, Any]:
+    """The git commit of servegate's own source, and whether files differ from it."""
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *args],
+                capture_output=True, text=True, timeout=10, check=True,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "modified": None}
+    return {"commit": commit, "modified": bool(git("status", "--porcelain"))}
