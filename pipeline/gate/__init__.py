@@ -1,0 +1,214 @@
+"""The gate: what the records of a run allow to say of every arm on every layout; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from evals.metrics import METRICS
+from pipeline.gate import accuracy, rows, speed
+from pipeline.gate.evidence import Answers, Evidence, Key, collect, is_fraction
+from pipeline.gate.model import (
+    EXIT_CODES,
+    Check,
+    Judgement,
+    Row,
+    Verdict,
+    worst,
+)
+from pipeline.layout import LayoutKey
+from pipeline.plan import Plan
+from pipeline.records import Record
+from pipeline.spec import Gate
+from pipeline.stats import holm
+
+__all__ = ["Check", "Judgement", "Row", "Verdict", "judge"]
+
+_Place = tuple[LayoutKey, str]
+
+# How many rows a headline names; the table has them all.
+_NAMED = 4
+
+
+def judge(plan: Plan, records: Iterable[Record], answers: Answers) -> Judgement:
+    """Judge a run.
+
+    Args:
+        plan: What was to be run.
+        records: What was; at most one a cell.
+        answers: Gives the answers of a record of a job that asks questions; may raise
+            :class:`pipeline.records.RecordError`, which makes the record missing.
+    """
+    found = list(records)
+    evidence = collect(plan, found, answers)
+    places = [
+        (layout, arm)
+        for layout in plan.layouts
+        for arm in sorted((arm.name for arm in plan.arms), key=lambda name: name != plan.reference)
+    ]
+    checks = {place: _checks(plan, place, evidence) for place in places}
+    checks, alarms = _decided(checks, plan.alpha)
+    by_cell = {record.cell: record for record in found}
+    made: list[Row] = []
+    broken: dict[LayoutKey, bool] = {}
+    for place in places:
+        row = _row(plan, place, checks[place], evidence, by_cell, broken=broken.get(place[0]))
+        if row.role == "reference":
+            broken[place[0]] = row.verdict is Verdict.REGRESSED
+        made.append(row)
+    verdict, reason = _overall(plan, made)
+    return Judgement(
+        verdict=verdict,
+        exit_code=EXIT_CODES[verdict],
+        reason=reason,
+        alpha=plan.alpha,
+        reference=plan.reference,
+        alarms=alarms,
+        rows=made,
+    )
+
+
+def _checks(plan: Plan, place: _Place, evidence: Mapping[Key, Evidence]) -> list[Check]:
+    layout, arm = place
+    made: list[Check] = []
+    floors = sum(gate.floor is not None for gates in plan.gates.values() for gate in gates.values())
+    floors *= len(plan.layouts) * len(plan.arms)
+    for job in plan.jobs:
+        side = evidence.get((layout, arm, job))
+        gates = plan.gates.get(job, {})
+        if side is None:
+            continue
+        if arm != plan.reference:
+            made += _comparisons(plan, job, side, evidence[layout, plan.reference, job])
+        for metric, gate in gates.items():
+            if gate.floor is not None:
+                made.append(
+                    accuracy.against_floor(job, metric, side, gate, plan.alpha, checks=floors)
+                )
+            if arm == plan.reference and metric == "score":
+                made += _layouts(plan, layout, job, gate, evidence)
+    return made
+
+
+def _comparisons(plan: Plan, job: str, side: Evidence, reference: Evidence) -> list[Check]:
+    gates: Mapping[str, Gate] = plan.gates.get(job, {})
+    seen = {name for record in side.records for name in record.metrics} & METRICS.keys()
+    return [
+        (accuracy if is_fraction(name) else speed).against_reference(
+            job, name, side, reference, gates.get(name), plan.alpha
+        )
+        for name in METRICS
+        if name in gates or name in seen
+    ]
+
+
+def _layouts(
+    plan: Plan, layout: LayoutKey, job: str, gate: Gate, evidence: Mapping[Key, Evidence]
+) -> list[Check]:
+    others = {
+        str(other): evidence[other, plan.reference, job]
+        for other in plan.layouts
+        if other != layout and (other, plan.reference, job) in evidence
+    }
+    own = evidence[layout, plan.reference, job]
+    check = accuracy.against_layouts(job, "score", own, others, gate, plan.alpha)
+    return [] if check is None else [check]
+
+
+_FAMILIES = (("accuracy", accuracy.decide_difference), ("speed", speed.decide_ratio))
+
+
+def _decided(
+    checks: Mapping[_Place, list[Check]], alpha: float
+) -> tuple[dict[_Place, list[Check]], dict[str, int]]:
+    """Decide what is still open, with Holm's p-values over everything that can raise an alarm."""
+    result = {place: list(made) for place, made in checks.items()}
+    alarms: dict[str, int] = {}
+    for family, decide in _FAMILIES:
+        at = [
+            (place, index)
+            for place, made in result.items()
+            for index, check in enumerate(made)
+            if check.gated
+            and check.verdict is None
+            and is_fraction(check.metric) == (family == "accuracy")
+        ]
+        worse = _adjusted([result[place][index].p_worse for place, index in at])
+        better = _adjusted([result[place][index].p_better for place, index in at])
+        for (place, index), p_worse, p_better in zip(at, worse, better, strict=True):
+            result[place][index] = decide(result[place][index], p_worse, p_better, alpha)
+        alarms[family] = len(at)
+    return result, alarms
+
+
+def _adjusted(p_values: Sequence[float | None]) -> list[float]:
+    """Holm over the comparisons that ask the question at all; 1 for the others."""
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    return [1.0 if p is None else next(adjusted) for p in p_values]
+
+
+def _row(
+    plan: Plan,
+    place: _Place,
+    checks: list[Check],
+    evidence: Mapping[Key, Evidence],
+    records: Mapping[str, Record],
+    *,
+    broken: bool | None,
+) -> Row:
+    layout, arm = place
+    jobs = {job: side for (at, who, job), side in evidence.items() if (at, who) == place}
+    reference = arm == plan.reference
+    if not reference:
+        checks = rows.hold_back(checks, broken_reference=broken is True)
+    summary = rows.record_summary(plan, layout, arm, records)
+    gaps = _gate_gaps(plan, jobs)
+    verdict = rows.row_verdict(checks, summary, gaps)
+    if reference and verdict is Verdict.MISSING and not (summary.problems or gaps or checks):
+        # Nothing holds a reference against anything here, but all that the gates need is there.
+        verdict = Verdict.PASS
+    own = [r for r in records.values() if (r.layout, r.arm) == place]
+    return Row(
+        layout=layout,
+        arm=arm,
+        role="reference" if reference else "arm",
+        verdict=verdict,
+        reasons=rows.row_reasons(verdict, checks, summary, gaps),
+        measured=rows.measured(jobs, plan.alpha),
+        checks=checks,
+        records=summary,
+        premises=rows.premises(own),
+    )
+
+
+def _gate_gaps(plan: Plan, jobs: Mapping[str, Evidence]) -> list[str]:
+    """What the gates need and this arm has not, however its records look."""
+    if not any(plan.gates.values()):
+        return ["no gate is set, so nothing is judged"]
+    gaps: list[str] = []
+    for job, gates in plan.gates.items():
+        if job not in jobs and gates:
+            gaps.append(f"{job}: gated, but no launch of this arm runs it")
+            continue
+        gaps += [
+            f"{job} {METRICS[metric].label}: {gap}"
+            for metric in gates
+            if (gap := jobs[job].gap_of(metric))
+        ]
+    return gaps
+
+
+def _overall(plan: Plan, made: list[Row]) -> tuple[Verdict, str]:
+    verdict = worst(row.verdict for row in made)
+    floors = any(g.floor is not None for gates in plan.gates.values() for g in gates.values())
+    if len(plan.arms) < 2 and not floors and verdict is Verdict.PASS:
+        return Verdict.MISSING, "there is only the reference arm: nothing was compared"
+    if not any(plan.gates.values()):
+        return Verdict.MISSING, "no gate is set, so nothing is judged"
+    count = sum(row.verdict is verdict for row in made)
+    places = [f"{row.arm} on {row.layout}" for row in made if row.verdict is verdict]
+    where = ", ".join(places[:_NAMED])
+    if count > _NAMED:
+        where += f" and {count - _NAMED} more"
+    if verdict is Verdict.PASS:
+        return verdict, f"all {count} rows pass"
+    return verdict, f"{count} of {len(made)} rows {verdict.value}: {where}"

@@ -1,0 +1,232 @@
+"""Checks of fractions, question by question: against the reference, a floor, and other layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evals.metrics import METRICS
+from pipeline.gate.evidence import Evidence, incomparable
+from pipeline.gate.model import Check, Verdict
+from pipeline.gate.text import as_p, as_points
+from pipeline.spec import Gate
+from pipeline.stats import Interval, mean_score, paired_difference, questions_needed
+
+__all__ = ["against_floor", "against_layouts", "against_reference", "decide_difference"]
+
+# Chance with which an arm that is not worse should pass; the usual choice for planning.
+_POWER = 0.8
+
+
+def against_reference(
+    job: str, metric: str, arm: Evidence, reference: Evidence, gate: Gate | None, alpha: float
+) -> Check:
+    """The paired difference; undecided, or missing where there is nothing to compare."""
+    check = Check(
+        job=job,
+        metric=metric,
+        against="reference",
+        gated=gate is not None,
+        measure="difference",
+        margin=None if gate is None else gate.margin,
+    )
+    gap = arm.gap_of(metric)
+    if not gap and (gap := reference.gap_of(metric)):
+        gap = f"the reference: {gap}"
+    gap = gap or incomparable(arm, reference, metric)
+    if gap:
+        return _missing(check, gap)
+    return _compared(check, arm.question_means(metric), reference.question_means(metric), alpha)
+
+
+def _missing(check: Check, gap: str) -> Check:
+    verdict = Verdict.MISSING if check.gated else None
+    return check.model_copy(update={"verdict": verdict, "reason": gap})
+
+
+def _compared(
+    check: Check, arm: Mapping[str, float], reference: Mapping[str, float], alpha: float
+) -> Check:
+    shared = arm.keys() & reference.keys()
+    left_out = len(arm.keys() | reference.keys()) - len(shared)
+    if not shared:
+        return _missing(check, "no question has a usable answer on both sides")
+    arm = {key: arm[key] for key in shared}
+    reference = {key: reference[key] for key in shared}
+    paired = paired_difference(reference, arm, alpha)
+    higher_is_better = METRICS[check.metric].better == "higher"
+    note = f"; {left_out} questions left out, all their requests failed on one side"
+    return check.model_copy(
+        update={
+            "value": sum(arm.values()) / len(arm),
+            "reference_value": sum(reference.values()) / len(reference),
+            "estimate": paired.difference,
+            "interval": tuple(paired.interval),
+            "p_worse": paired.p_lower if higher_is_better else paired.p_higher,
+            "p_better": paired.p_higher if higher_is_better else paired.p_lower,
+            "n": paired.n,
+            "higher": paired.higher,
+            "lower": paired.lower,
+            "method": paired.method + (note if left_out else ""),
+        }
+    )
+
+
+def decide_difference(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
+    """Three states: a drop of the margin is excluded, established, or neither.
+
+    Pass: the bound on the harmful side lies inside the margin (non-inferiority). Regressed: that
+    bound lies beyond it, the other bound excludes zero, and Holm's p-value is below alpha.
+
+    Args:
+        check: A check with estimate, interval and margin.
+        p_worse: Holm-adjusted p-value for "worse".
+        p_better: Holm-adjusted p-value for "better".
+        alpha: One-sided error rate.
+    """
+    assert check.estimate is not None
+    assert check.interval is not None
+    assert check.margin is not None
+    higher_is_better = METRICS[check.metric].better == "higher"
+    lower, upper = check.interval if higher_is_better else (-check.interval[1], -check.interval[0])
+    seen = as_points(check.estimate)
+    margin = as_points(check.margin, signed=False)
+    if check.against == "other layouts":
+        verdict, reason = _layouts_alarm(check, lower, upper, p_worse, alpha)
+    elif p_worse < alpha and upper < 0 and lower < -check.margin:
+        verdict = Verdict.REGRESSED
+        known = f"more than {margin}" if upper < -check.margin else f"{margin} not excluded"
+        reason = f"worse: {seen} ({known}), p {as_p(p_worse)} after Holm"
+    elif lower > -check.margin:
+        better = p_better < alpha and lower > 0
+        verdict = Verdict.IMPROVED if better else Verdict.PASS
+        reason = (
+            f"better: {seen}, p {as_p(p_better)} after Holm"
+            if better
+            else f"a loss of {margin} is excluded" + (", though it is worse" if upper < 0 else "")
+        )
+    else:
+        verdict, reason = Verdict.INCONCLUSIVE, _undecided(check, lower, upper, p_worse, alpha)
+    return check.model_copy(
+        update={"verdict": verdict, "reason": reason, "p_worse_adjusted": p_worse}
+    )
+
+
+def _layouts_alarm(
+    check: Check, lower: float, upper: float, p_worse: float, alpha: float
+) -> tuple[Verdict, str]:
+    assert check.estimate is not None
+    assert check.margin is not None
+    margin = as_points(check.margin, signed=False)
+    if check.estimate < -check.margin and p_worse < alpha and upper < 0:
+        return Verdict.REGRESSED, (
+            f"the reference itself scores {as_points(check.estimate)} against its best other "
+            f"layout, p {as_p(p_worse)} after Holm: nothing can be judged against it here"
+        )
+    if lower > -check.margin:
+        return Verdict.PASS, f"a loss of {margin} against its best other layout is excluded"
+    return Verdict.PASS, "no alarm; whether layouts score alike is not what the gate asks"
+
+
+def _undecided(check: Check, lower: float, upper: float, p_worse: float, alpha: float) -> str:
+    assert check.n is not None
+    assert check.estimate is not None
+    assert check.margin is not None
+    margin = as_points(check.margin, signed=False)
+    sign = 1 if METRICS[check.metric].better == "higher" else -1
+    needed = questions_needed(check.n, sign * check.estimate - lower, check.margin, alpha, _POWER)
+    seen = (
+        f"looks worse, but p {as_p(p_worse)} after Holm does not establish it"
+        if upper < 0
+        else f"a loss of {margin} is neither excluded nor established with {check.n} questions"
+    )
+    return (
+        f"{seen}; about {needed} questions, or more repeats of each, would pass an equal arm "
+        f"{_POWER:.0%} of the time"
+    )
+
+
+def against_floor(
+    job: str, metric: str, arm: Evidence, gate: Gate, alpha: float, *, checks: int
+) -> Check:
+    """The level against the gate's floor.
+
+    Args:
+        job: The job.
+        metric: A fraction.
+        arm: Any arm's evidence, the reference's too.
+        gate: Its floor is set.
+        alpha: One-sided error rate.
+        checks: How many checks against a floor the plan has: an alarm is raised at alpha divided by
+            that (Bonferroni), so that all of them together keep to alpha.
+    """
+    assert gate.floor is not None
+    check = Check(
+        job=job, metric=metric, against="floor", gated=True, measure="level", floor=gate.floor
+    )
+    if gap := arm.gap_of(metric):
+        return _missing(check, gap)
+    means = list(arm.question_means(metric).values())
+    value = sum(means) / len(means)
+    interval = mean_score(means, alpha)
+    strict = mean_score(means, alpha / checks)
+    verdict, reason = _floor_verdict(interval, strict, gate.floor, METRICS[metric].better)
+    return check.model_copy(
+        update={
+            "value": value,
+            "estimate": value,
+            "interval": tuple(interval),
+            "n": len(means),
+            "method": "Wilson score interval, or t over questions where repeats differ",
+            "verdict": verdict,
+            "reason": reason,
+        }
+    )
+
+
+def _floor_verdict(
+    interval: Interval, strict: Interval, floor: float, better: str
+) -> tuple[Verdict, str]:
+    # A floor of something that is better when lower is a ceiling.
+    name = "floor" if better == "higher" else "ceiling"
+    beyond = strict.upper < floor if better == "higher" else strict.lower > floor
+    inside = interval.lower >= floor if better == "higher" else interval.upper <= floor
+    if beyond:
+        return Verdict.REGRESSED, f"beyond the {name} {floor:.1%} with error rate alpha"
+    if inside:
+        return Verdict.PASS, f"shown to keep the {name} {floor:.1%}"
+    return Verdict.INCONCLUSIVE, f"the interval holds the {name} {floor:.1%}: more questions"
+
+
+def against_layouts(
+    job: str, metric: str, own: Evidence, others: Mapping[str, Evidence], gate: Gate, alpha: float
+) -> Check | None:
+    """The reference arm against its own best other layout: a baseline can be broken on one.
+
+    Several others are looked at and the best is taken, so the p-value is multiplied by their
+    number (Bonferroni). None where there is nothing to hold it against.
+    """
+    if own.gap_of(metric):
+        return None
+    usable = {
+        name: side.question_means(metric)
+        for name, side in others.items()
+        if not side.gap_of(metric) and not incomparable(own, side, metric)
+    }
+    if not usable:
+        return None
+    best = max(usable, key=lambda name: sum(usable[name].values()) / len(usable[name]))
+    check = Check(
+        job=job,
+        metric=metric,
+        against="other layouts",
+        gated=True,
+        measure="difference",
+        margin=gate.margin,
+    )
+    made = _compared(check, own.question_means(metric), usable[best], alpha)
+    if made.p_worse is None:
+        return None
+    selected = min(1.0, made.p_worse * len(usable))
+    return made.model_copy(
+        update={"p_worse": selected, "p_better": None, "method": f"against {best}; {made.method}"}
+    )

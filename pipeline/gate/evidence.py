@@ -1,0 +1,169 @@
+"""What the records of one arm, layout and job give to judge, or why they give nothing."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from evals.job import Answer, Mark
+from evals.metrics import METRICS
+from pipeline.layout import LayoutKey
+from pipeline.plan import Plan
+from pipeline.records import Record, RecordError, Status
+
+__all__ = ["Answers", "Evidence", "Key", "collect", "incomparable", "is_fraction", "problem_of"]
+
+Answers = Callable[[Record], Sequence[Answer]]
+Key = tuple[LayoutKey, str, str]
+"""Layout, arm, job."""
+
+# Which mark of an answer a metric counts; every one in servegate's table of fractions.
+_MARKS = {
+    "score": "correct",
+    "no_answer_rate": "no_answer",
+    "truncated_rate": "truncated",
+    "error_rate": "error",
+}
+
+# Records that differ in one of these were asked other questions, or in another way.
+_DIGESTS = ("ids_digest", "protocol_digest")
+
+
+def is_fraction(metric: str) -> bool:
+    """True for what is judged question by question; all else is judged launch by launch."""
+    return METRICS[metric].unit == ""
+
+
+def problem_of(record: Record | None) -> tuple[str, str, str] | None:
+    """Status, class and reason of a cell that must not count; None if it may."""
+    if record is None:
+        return "not run", "", "has no record"
+    if record.status is not Status.OK:
+        return record.status.value, record.failure_class, record.reason
+    wrong = [f"{p.name}: {p.detail}" for p in record.premises if p.state == "disproved"]
+    return (Status.INVALID.value, "premise", "; ".join(wrong)) if wrong else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One arm on one layout in one job.
+
+    Attributes:
+        records: The ok records, in block order.
+        gap: Why the planned records are not all there; "" if they are.
+        marks: Question id and mark of each answer, record by record, for jobs that ask questions.
+            Their texts are not kept: a night's worth of long answers would fill the memory.
+    """
+
+    records: Sequence[Record]
+    gap: str
+    marks: Sequence[Sequence[tuple[str, Mark]]]
+
+    def question_means(self, metric: str) -> dict[str, float]:
+        """Mean of a fraction over all repeats and launches, by question id.
+
+        A request that failed is no wrong answer: it is left out of a score, and a question of which
+        nothing else is there has no score.
+        """
+        wanted = _MARKS[metric]
+        hits: dict[str, list[bool]] = defaultdict(list)
+        for question, mark in (pair for cell in self.marks for pair in cell):
+            if mark != "error" or metric != "score":
+                hits[question].append(mark == wanted)
+        return {key: sum(values) / len(values) for key, values in hits.items()}
+
+    def repeats(self) -> int:
+        """Samples of the question that was asked most often."""
+        asked = Counter(question for cell in self.marks for question, _ in cell)
+        return max(asked.values(), default=0)
+
+    def launch_values(self, metric: str) -> dict[int, float]:
+        """The metric's value of each launch that has one, by block."""
+        return {
+            record.block: record.metrics[metric]
+            for record in self.records
+            if isfinite(record.metrics.get(metric, float("nan")))
+        }
+
+    def gap_of(self, metric: str) -> str:
+        """Why this metric cannot be judged; "" if it can."""
+        if self.gap:
+            return self.gap
+        if is_fraction(metric):
+            if any(not cell for cell in self.marks) or not self.question_means(metric):
+                return "no question was answered"
+            return ""
+        without = [r.launch for r in self.records if not r.metrics.get(metric, 0.0) > 0]
+        return f"no positive value in the record of {', '.join(without)}" if without else ""
+
+
+def collect(plan: Plan, records: Iterable[Record], answers: Answers) -> dict[Key, Evidence]:
+    """Evidence for every layout, arm and job that the plan has cells for."""
+    found = {record.cell: record for record in records}
+    cells: dict[Key, list[tuple[str, Record | None]]] = defaultdict(list)
+    for launch in plan.launches:
+        for cell in launch.cells:
+            cells[launch.layout, launch.arm, cell.job].append((cell.id, found.get(cell.id)))
+    return {key: _evidence(planned, answers) for key, planned in cells.items()}
+
+
+def _evidence(planned: Sequence[tuple[str, Record | None]], answers: Answers) -> Evidence:
+    good: list[Record] = []
+    marks: list[Sequence[tuple[str, Mark]]] = []
+    gaps: list[str] = []
+    for cell, record in planned:
+        problem = problem_of(record)
+        if problem is not None or record is None:
+            status, failure, reason = problem if problem is not None else ("not run", "", "")
+            gaps.append(f"{cell} {status}{f' ({failure})' if failure else ''}: {reason}")
+            continue
+        if any(is_fraction(metric) for metric in record.metrics if metric in METRICS):
+            try:
+                marks.append([(answer.id, answer.mark) for answer in answers(record)])
+            except RecordError as error:
+                gaps.append(f"{cell}: {error}")
+                continue
+        good.append(record)
+    return Evidence(
+        records=sorted(good, key=lambda record: record.block),
+        gap=_gap(gaps, len(planned)),
+        marks=marks,
+    )
+
+
+def _gap(gaps: Sequence[str], planned: int) -> str:
+    if not gaps:
+        return ""
+    more = f" (and {len(gaps) - 1} more)" if len(gaps) > 1 else ""
+    if len(gaps) == planned:
+        return f"{gaps[0]}{more}"
+    return (
+        f"{len(gaps)} of {planned} planned records do not count, so the rest is not judged: "
+        f"{gaps[0]}{more}"
+    )
+
+
+def incomparable(one: Evidence, other: Evidence, metric: str) -> str:
+    """Why two sides must not be compared; "" if they may."""
+    records = [*one.records, *other.records]
+    settings: Mapping[str, object] = records[0].settings
+    for record in records[1:]:
+        names = settings.keys() | record.settings.keys()
+        differing = sorted(n for n in names if settings.get(n) != record.settings.get(n))
+        if differing:
+            return f"not comparable: settings differ in {', '.join(differing)}"
+    if not is_fraction(metric):
+        return ""
+    for name in _DIGESTS:
+        values = {record.details.get(name) for record in records}
+        if None in values:
+            return f"not comparable: a record does not say its {name}"
+        if len(values) > 1:
+            return f"not comparable: {name} differs between the records"
+    ids = [{question for cell in side.marks for question, _ in cell} for side in (one, other)]
+    differing_ids = ids[0] ^ ids[1]
+    if differing_ids:
+        return f"not comparable: {len(differing_ids)} questions were asked on one side only"
+    return ""

@@ -1,0 +1,186 @@
+"""From decided checks to a row's verdict: what its records, premises and reference allow to say."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from evals.metrics import METRICS
+from pipeline.gate.evidence import Evidence, is_fraction, problem_of
+from pipeline.gate.model import (
+    Check,
+    LaunchValue,
+    Measured,
+    Premise,
+    RecordProblem,
+    RecordSummary,
+    Verdict,
+    worst,
+)
+from pipeline.layout import LayoutKey
+from pipeline.plan import Plan
+from pipeline.records import Record
+from pipeline.stats import mean_score
+
+__all__ = [
+    "gate_name",
+    "hold_back",
+    "measured",
+    "premises",
+    "record_summary",
+    "row_reasons",
+    "row_verdict",
+]
+
+_GOOD = (Verdict.PASS, Verdict.IMPROVED)
+
+
+def gate_name(check: Check) -> str:
+    """How a reason calls a check."""
+    label = f"{check.job} {METRICS[check.metric].label}"
+    return label if check.against == "reference" else f"{label} against {check.against}"
+
+
+def measured(jobs: Mapping[str, Evidence], alpha: float) -> list[Measured]:
+    """Every metric of one arm on one layout that any counting record has, job by job."""
+    found: list[Measured] = []
+    for job, side in jobs.items():
+        names = {name for record in side.records for name in record.metrics}
+        for name in (name for name in METRICS if name in names):
+            one = _one(job, name, side, alpha)
+            if one is not None:
+                found.append(one)
+    return found
+
+
+def _one(job: str, name: str, side: Evidence, alpha: float) -> Measured | None:
+    values = side.launch_values(name)
+    launches = [LaunchValue(block=block, value=value) for block, value in values.items()]
+    if not is_fraction(name):
+        numbers = list(values.values())
+        if not numbers:
+            return None
+        return Measured(
+            job=job, metric=name, value=_typical(numbers), interval=None,
+            n=len(numbers), repeats=None, launches=launches,
+        )  # fmt: skip
+    means = list(side.question_means(name).values())
+    if not means:
+        return None
+    return Measured(
+        job=job,
+        metric=name,
+        value=sum(means) / len(means),
+        interval=None if side.gap else mean_score(means, alpha),
+        n=len(means),
+        repeats=side.repeats(),
+        launches=launches,
+    )
+
+
+def _typical(values: Sequence[float]) -> float:
+    """Geometric mean, since ratios are what is judged; 0 where one of them is not positive."""
+    if min(values) <= 0:
+        return 0.0
+    product = 1.0
+    for value in values:
+        product *= value ** (1 / len(values))
+    return product
+
+
+def record_summary(
+    plan: Plan, layout: LayoutKey, arm: str, records: Mapping[str, Record]
+) -> RecordSummary:
+    """What became of every planned cell of one arm on one layout."""
+    counts: Counter[str] = Counter()
+    problems: list[RecordProblem] = []
+    for launch in plan.launches:
+        if (launch.layout, launch.arm) != (layout, arm):
+            continue
+        for cell in launch.cells:
+            problem = problem_of(records.get(cell.id))
+            counts[problem[0] if problem else "ok"] += 1
+            if problem:
+                status, failure, reason = problem
+                problems.append(
+                    RecordProblem(cell=cell.id, status=status, failure_class=failure, reason=reason)
+                )
+    return RecordSummary(planned=counts.total(), counts=dict(counts), problems=problems)
+
+
+def premises(records: Iterable[Record]) -> list[Premise]:
+    """Findings of all records, those that say the same put together; the worst state first."""
+    launches: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for record in records:
+        for premise in record.premises:
+            at = launches[premise.name, premise.state, premise.detail]
+            if record.launch not in at:
+                at.append(record.launch)
+    order = ("disproved", "unproved", "proved")
+    found = [
+        Premise.model_validate({"name": n, "state": s, "detail": d, "launches": at})
+        for (n, s, d), at in launches.items()
+    ]
+    return sorted(found, key=lambda premise: order.index(premise.state))
+
+
+def hold_back(checks: Sequence[Check], *, broken_reference: bool) -> list[Check]:
+    """Take back what the rest of the row does not allow to be claimed.
+
+    Against a reference that is itself broken nothing is a pass. A gain in speed counts only where
+    every accuracy gate of the row is passed.
+    """
+    if broken_reference:
+        reason = "the reference itself is broken on this layout, so this comparison says nothing"
+        return [
+            _taken_back(check, reason)
+            if check.against == "reference" and check.verdict in _GOOD
+            else check
+            for check in checks
+        ]
+    proved = all(check.verdict in _GOOD for check in checks if check.gated and _asks(check))
+    if proved:
+        return list(checks)
+    return [
+        _taken_back(check, f"gain not counted, accuracy is not proved ({check.reason})")
+        if check.verdict is Verdict.IMPROVED and not _asks(check)
+        else check
+        for check in checks
+    ]
+
+
+def _asks(check: Check) -> bool:
+    return is_fraction(check.metric)
+
+
+def _taken_back(check: Check, reason: str) -> Check:
+    return check.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "reason": reason})
+
+
+def row_verdict(checks: Sequence[Check], records: RecordSummary, gaps: Sequence[str]) -> Verdict:
+    """The worst of the gated checks; and a row with any record missing is never a pass."""
+    verdicts = [check.verdict for check in checks if check.verdict is not None]
+    if records.problems or gaps:
+        verdicts.append(Verdict.MISSING)
+    return worst(verdicts)
+
+
+def row_reasons(
+    verdict: Verdict, checks: Sequence[Check], records: RecordSummary, gaps: Sequence[str]
+) -> list[str]:
+    """Why, what decides first: checks, records that do not count, and what was not measured."""
+    told = [
+        check
+        for check in checks
+        if check.verdict is not None and (check.verdict not in _GOOD or verdict in _GOOD)
+    ]
+    told.sort(key=lambda check: check.verdict is not verdict)
+    reasons = [f"{gate_name(check)}: {check.reason}" for check in told]
+    reasons = list(dict.fromkeys([*reasons, *gaps]))
+    unsaid = [p for p in records.problems if not any(p.cell in reason for reason in reasons)]
+    if unsaid:
+        first = unsaid[0]
+        more = f" (and {len(unsaid) - 1} more)" if len(unsaid) > 1 else ""
+        failure = f" ({first.failure_class})" if first.failure_class else ""
+        reasons.append(f"{first.cell} {first.status}{failure}: {first.reason}{more}")
+    return reasons

@@ -1,0 +1,115 @@
+"""Checks of latency and throughput, launch by launch, as a ratio to the reference."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+from evals.metrics import METRICS
+from pipeline.gate.evidence import Evidence, incomparable
+from pipeline.gate.model import Check, Verdict
+from pipeline.gate.text import as_change, as_p
+from pipeline.spec import Gate
+from pipeline.stats import LaunchRatio, launch_ratio, launches_needed
+
+__all__ = ["against_reference", "decide_ratio"]
+
+_POWER = 0.8
+
+
+def against_reference(
+    job: str, metric: str, arm: Evidence, reference: Evidence, gate: Gate | None, alpha: float
+) -> Check:
+    """The ratio of launch medians; undecided, inconclusive for one launch, or missing."""
+    check = Check(
+        job=job,
+        metric=metric,
+        against="reference",
+        gated=gate is not None,
+        measure="ratio",
+        margin=None if gate is None else gate.margin,
+    )
+    gap = arm.gap_of(metric)
+    if not gap and (gap := reference.gap_of(metric)):
+        gap = f"the reference: {gap}"
+    gap = gap or incomparable(arm, reference, metric)
+    if gap:
+        verdict = Verdict.MISSING if check.gated else None
+        return check.model_copy(update={"verdict": verdict, "reason": gap})
+    seen = launch_ratio(reference.launch_values(metric), arm.launch_values(metric), alpha)
+    return _with(check, seen, arm, reference)
+
+
+def _with(check: Check, seen: LaunchRatio, arm: Evidence, reference: Evidence) -> Check:
+    lower_is_better = METRICS[check.metric].better == "lower"
+    alone = seen.interval is None
+    return check.model_copy(
+        update={
+            "value": _geometric_mean(arm, check.metric),
+            "reference_value": _geometric_mean(reference, check.metric),
+            "estimate": seen.ratio,
+            "interval": None if seen.interval is None else tuple(seen.interval),
+            "p_worse": seen.p_higher if lower_is_better else seen.p_lower,
+            "p_better": seen.p_lower if lower_is_better else seen.p_higher,
+            "n": seen.n_arm,
+            "method": seen.method,
+            "verdict": Verdict.INCONCLUSIVE if alone and check.gated else None,
+            "reason": "one launch an arm does not show how launches differ by themselves; set "
+            "launches to 3 or more"
+            if alone
+            else "",
+        }
+    )
+
+
+def _geometric_mean(side: Evidence, metric: str) -> float:
+    values = list(side.launch_values(metric).values())
+    return exp(sum(map(log, values)) / len(values))
+
+
+def decide_ratio(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
+    """Pass: a change of the margin to the worse is excluded. Regressed: beyond it, and established.
+
+    Args:
+        check: A check with estimate, interval and margin.
+        p_worse: Holm-adjusted p-value for "worse".
+        p_better: Holm-adjusted p-value for "better".
+        alpha: One-sided error rate.
+    """
+    assert check.estimate is not None
+    assert check.interval is not None
+    assert check.margin is not None
+    lower_is_better = METRICS[check.metric].better == "lower"
+    sign = 1 if lower_is_better else -1
+    effect = sign * log(check.estimate)  # positive: worse
+    bound = max(sign * log(side) for side in check.interval)
+    allowed = log(1 + check.margin) if lower_is_better else -log(1 - check.margin)
+    wanted = -log(1 - check.margin) if lower_is_better else log(1 + check.margin)
+    seen, margin = as_change(check.estimate), f"{100 * check.margin:.3g} %"
+    if effect > allowed and p_worse < alpha:
+        verdict = Verdict.REGRESSED
+        reason = f"worse by more than {margin}: {seen}, p {as_p(p_worse)} after Holm"
+    elif bound < allowed:
+        better = -effect > wanted and p_better < alpha
+        verdict = Verdict.IMPROVED if better else Verdict.PASS
+        reason = (
+            f"better by more than {margin}: {seen}, p {as_p(p_better)} after Holm"
+            if better
+            else f"a change of {margin} to the worse is excluded"
+        )
+    else:
+        verdict = Verdict.INCONCLUSIVE
+        reason = _undecided(check, effect, bound, allowed, alpha)
+    return check.model_copy(
+        update={"verdict": verdict, "reason": reason, "p_worse_adjusted": p_worse}
+    )
+
+
+def _undecided(check: Check, effect: float, bound: float, allowed: float, alpha: float) -> str:
+    assert check.n is not None
+    assert check.estimate is not None
+    needed = launches_needed(check.n, bound - effect, allowed, alpha, _POWER)
+    many = f"about {needed} launches" if needed is not None else "more than 200 launches"
+    cost = f"{many} an arm would pass an equal arm {_POWER:.0%} of the time"
+    if effect > allowed:
+        return f"{as_change(check.estimate)}, but Holm's p-value does not establish it; {cost}"
+    return f"neither excluded nor established with {check.n} launches an arm; {cost}"

@@ -1,0 +1,50 @@
+"""The report of a run: built from its records alone, the same bytes each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.gate import judge
+from pipeline.gate.evidence import problem_of
+from pipeline.records import Record, RunFolder, read_answers, write_atomic, write_json
+from pipeline.report.model import Report, failure_of
+from pipeline.report.render import render_html, render_markdown
+from pipeline.report.unchecked import caveats, not_checked
+
+__all__ = ["Report", "build", "write"]
+
+
+def build(run: RunFolder) -> Report:
+    """Judge a run and put together what a reader gets.
+
+    Raises:
+        pipeline.records.RecordError: The plan, the provenance or a record is missing or damaged.
+    """
+    plan = run.load_plan()
+    records = list(run.records(plan))
+    judgement = judge(plan, records, lambda record: read_answers(_answers_of(run, record)))
+    problems = [(record, problem_of(record)) for record in records]
+    return Report(
+        plan=plan,
+        judgement=judgement,
+        caveats=caveats(plan),
+        failures=[failure_of(record, *problem) for record, problem in problems if problem],
+        not_checked=not_checked(plan, judgement),
+        provenance=run.load_provenance(),
+        started_at=min((record.started_at for record in records), default=""),
+        ended_at=max((record.ended_at for record in records), default=""),
+        records=len(records),
+    )
+
+
+def write(run: RunFolder) -> Report:
+    """Build the report and write report.json, report.md and report.html beside the plan."""
+    report = build(run)
+    write_json(run.report_json, report.document())
+    write_atomic(run.report_md, render_markdown(report))
+    write_atomic(run.report_html, render_html(report))
+    return report
+
+
+def _answers_of(run: RunFolder, record: Record) -> Path:
+    return run.launch(record.launch).cell(record.job).answers

@@ -1,0 +1,79 @@
+"""The verdict as a table for a terminal."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from evals.metrics import METRICS
+from pipeline.gate.model import Check, Judgement, Row, Verdict
+from pipeline.report.numbers import estimate_text, value_text
+from pipeline.report.table import MARKS, records_text
+
+__all__ = ["terminal_table"]
+
+_STYLES = {
+    Verdict.PASS: "green",
+    Verdict.REGRESSED: "bold red",
+    Verdict.IMPROVED: "green",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.MISSING: "magenta",
+}
+
+
+def terminal_table(judgement: Judgement) -> Table:
+    """One row a layout and arm: gated metrics, record status, verdict, and the first reason."""
+    gated = list(
+        dict.fromkeys(
+            (check.job, check.metric)
+            for row in judgement.rows
+            for check in row.checks
+            if check.gated and check.against == "reference"
+        )
+    )
+    table = Table(title=None, show_lines=False, pad_edge=False)
+    table.add_column("layout", no_wrap=True)
+    table.add_column("arm", no_wrap=True)
+    for job, metric in gated:
+        table.add_column(f"{job} {METRICS[metric].label}")
+    table.add_column("records")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    before = None
+    for row in judgement.rows:
+        if before is not None and before != row.layout:
+            table.add_section()
+        before = row.layout
+        reference = " (reference)" if row.role == "reference" else ""
+        style = _STYLES[row.verdict]
+        table.add_row(
+            str(row.layout),
+            f"{escape(row.arm)}{reference}",
+            *(escape(_cell(row, job, metric)) for job, metric in gated),
+            escape(records_text(row)),
+            f"[{style}]{MARKS[row.verdict]} {row.verdict.value}[/]",
+            escape(_why(row)),
+        )
+    return table
+
+
+def _cell(row: Row, job: str, metric: str) -> str:
+    value = next((m.value for m in row.measured if (m.job, m.metric) == (job, metric)), None)
+    text = value_text(metric, value)
+    check = _check(row, job, metric)
+    if check is None or check.estimate is None:
+        return text
+    return f"{text}\n{estimate_text(check)}"
+
+
+def _check(row: Row, job: str, metric: str) -> Check | None:
+    for check in row.checks:
+        if (check.job, check.metric, check.against) == (job, metric, "reference"):
+            return check
+    return None
+
+
+def _why(row: Row) -> str:
+    if row.verdict is Verdict.PASS:
+        return ""
+    return row.reasons[0] if row.reasons else ""
