@@ -1,0 +1,324 @@
+"""The command line: the only place that prints and exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from launchers.models import MODELS, ModelFolderError, default_cache, prepared_path
+from pipeline import exit_codes
+from pipeline.experiment_schema import schema_text
+from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.plan_text import plan_lines
+from pipeline.preflight import preflight
+from pipeline.progress import display
+from pipeline.provenance import gather
+from pipeline.records import RecordError, RunFolder, Status, write_atomic, write_json
+from pipeline.report import build, write
+from pipeline.report.terminal import terminal_table
+from pipeline.run import execute
+from pipeline.spec import Experiment, load_experiment
+from pipeline.yaml_source import SourceError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="servegate",
+    help="Accuracy and speed regression gate for serving changes. Exit codes: 0 pass, 1 regressed, "
+    "2 bad spec or usage, 3 cannot vouch (inconclusive, invalid, missing), 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ExperimentFile = Annotated[Path, typer.Argument(help="The experiment's YAML file.")]
+RunPath = Annotated[Path, typer.Argument(help="A run folder, runs/EXPERIMENT/STAMP-HASH.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY.PATH=VALUE", help="Override a key; the value is YAML. Repeatable."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+class EngineName(StrEnum):
+    """What serves."""
+
+    SGLANG = "sglang"
+    FAKE = "fake"
+
+
+class ExitBy(StrEnum):
+    """What the exit code of ``run`` says."""
+
+    VERDICT = "verdict"
+    RECORDS = "records"
+
+
+EngineOption = Annotated[
+    EngineName | None, typer.Option("--engine", help="Serve with this in place of the file's.")
+]
+
+
+def main() -> None:
+    """Run the console script."""
+    app()
+
+
+def _out() -> Console:
+    return Console(soft_wrap=True, highlight=False)
+
+
+def _err() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def _refuse(problems: list[str]) -> NoReturn:
+    console = _err()
+    for problem in problems:
+        console.print(f"error: {problem}", markup=False)
+    raise typer.Exit(exit_codes.USAGE)
+
+
+@contextmanager
+def _endings() -> Iterator[None]:
+    """Turn what a user can mend into a message and its exit code."""
+    try:
+        yield
+    except SourceError as error:
+        _refuse(error.problems)
+    except (RecordError, ModelFolderError) as error:
+        _refuse([str(error)])
+    except KeyboardInterrupt as error:
+        _err().print("interrupted", style="yellow")
+        raise typer.Exit(exit_codes.INTERRUPTED) from error
+
+
+def _planned(
+    file: Path, overrides: list[str] | None, engine: EngineName | None
+) -> tuple[Experiment, Plan]:
+    experiment = load_experiment(file, overrides if overrides is not None else (), engine=engine)
+    path = (
+        str(prepared_path(experiment.model.prepare))
+        if experiment.model.prepare is not None
+        else str(experiment.model.path)
+    )
+    given = experiment.model
+    model = PlanModel(
+        path=path,
+        served_name=given.served_name if given.served_name is not None else path,
+        tokenizer=given.tokenizer if given.tokenizer is not None else path,
+    )
+    python = experiment.engine.python
+    cores = len(os.sched_getaffinity(0))
+    plan = make_plan(
+        experiment,
+        model=model,
+        python=python if python is not None else sys.executable,
+        cores=cores,
+    )
+    return experiment, plan
+
+
+@app.command()
+def plan(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    engine: EngineOption = None,
+    as_json: AsJson = False,  # noqa: FBT002 - typer's way to a flag
+) -> None:
+    """Print every launch of an experiment: command line, environment, jobs. Starts nothing.
+
+    Example: servegate plan experiments/fake.yaml --set launches=2 --json
+    """
+    with _endings():
+        spec, made = _planned(experiment, overrides, engine)
+        found = preflight(made, spec, say=_say)
+        if found.wrong:
+            _refuse([f"{experiment}: {text}" for text in found.wrong])
+        if as_json:
+            print(json.dumps(made.model_dump(mode="json"), indent=2))
+        else:
+            for line in plan_lines(made):
+                _out().print(line, markup=False)
+        for note in [*found.missing, *found.notes]:
+            _err().print(f"note: {note}", markup=False)
+
+
+@app.command()
+def run(
+    experiment: Annotated[
+        Path | None, typer.Argument(help="The experiment's YAML file; not with --resume.")
+    ] = None,
+    overrides: Overrides = None,
+    engine: EngineOption = None,
+    out: Annotated[Path, typer.Option("--out", help="Where run folders go.")] = Path("runs"),
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Go on in this run folder where it stopped.")
+    ] = None,
+    exit_by: Annotated[
+        ExitBy,
+        typer.Option(
+            "--exit-by",
+            help="records: exit 0 when every record is ok, whatever the verdict (demonstrations).",
+        ),
+    ] = ExitBy.VERDICT,
+) -> None:
+    """Run an experiment and report. Exit code: that of its verdict.
+
+    Example: servegate run experiments/fake.yaml --out runs
+    """
+    with _endings():
+        if (experiment is None) == (resume is None):
+            _refuse(["give either an experiment's file or --resume RUN"])
+        if resume is not None:
+            if overrides or engine:
+                _refuse(
+                    ["--resume goes on with the run's own plan; --set and --engine are not for it"]
+                )
+            folder = RunFolder(resume)
+            made = folder.load_plan()
+        else:
+            assert experiment is not None  # one of the two is given
+            folder, made = _new_run(experiment, overrides, engine, out)
+        _out().print(f"run folder: {folder.root}", markup=False)
+        interrupted = False
+        with display(made, _out()) as shown:
+            try:
+                execute(made, folder, shown)
+            except KeyboardInterrupt:
+                interrupted = True
+        if interrupted:
+            _err().print(f"interrupted; go on with: servegate run --resume {folder.root}")
+            raise typer.Exit(exit_codes.INTERRUPTED)
+        _finish(folder, exit_by)
+
+
+def _new_run(
+    file: Path, overrides: list[str] | None, engine: EngineName | None, out: Path
+) -> tuple[RunFolder, Plan]:
+    spec, made = _planned(file, overrides, engine)
+    found = preflight(made, spec, say=_say)
+    problems = [*found.wrong, *found.missing]
+    if problems:
+        _refuse([f"{file}: {text}" for text in problems])
+    for note in found.notes:
+        _err().print(f"note: {note}", markup=False)
+    folder = RunFolder.create(out, made, datetime.now(UTC))
+    shutil.copyfile(file, folder.experiment)
+    write_json(folder.plan, made.model_dump(mode="json"))
+    write_json(folder.provenance, gather(made, sys.argv, os.environ))
+    return folder, made
+
+
+def _finish(folder: RunFolder, exit_by: ExitBy) -> NoReturn:
+    report = write(folder)
+    console = _out()
+    console.print()
+    # A table that is cut to a narrow log is unreadable; wide lines wrap where they must.
+    Console(width=None if console.is_terminal else 160).print(terminal_table(report.judgement))
+    for path in (folder.report_html, folder.report_md, folder.report_json):
+        console.print(f"report: {path}", markup=False)
+    console.print(
+        f"verdict: {report.judgement.verdict.value} (gate exit code {report.judgement.exit_code})"
+    )
+    if exit_by is ExitBy.VERDICT:
+        raise typer.Exit(report.judgement.exit_code)
+    made = folder.load_plan()
+    planned = sum(len(launch.cells) for launch in made.launches)
+    records = list(folder.records(made))
+    complete = len(records) == planned and all(record.status is Status.OK for record in records)
+    console.print(f"records: {sum(r.status is Status.OK for r in records)} of {planned} ok")
+    raise typer.Exit(exit_codes.PASS if complete else exit_codes.CANNOT_VOUCH)
+
+
+@app.command()
+def report(
+    run_folder: RunPath,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Write report.html, report.md and report.json of a run anew, from its records alone.
+
+    Example: servegate report runs/fake/20260101T000000Z-0a1b2c3d --json
+    """
+    with _endings():
+        folder = RunFolder(run_folder)
+        made = write(folder)
+        if as_json:
+            print(folder.report_json.read_text(encoding="utf-8"), end="")
+            return
+        _out().print(terminal_table(made.judgement))
+        for path in (folder.report_html, folder.report_md, folder.report_json):
+            _out().print(f"report: {path}", markup=False)
+
+
+@app.command()
+def gate(
+    run_folder: RunPath,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Judge a run from its records; the exit code is the verdict.
+
+    Example: servegate gate runs/fake/20260101T000000Z-0a1b2c3d
+    """
+    with _endings():
+        made = build(RunFolder(run_folder))
+        if as_json:
+            print(json.dumps(made.verdict_document(), indent=2))
+        else:
+            _out().print(terminal_table(made.judgement))
+            _out().print(f"verdict: {made.judgement.verdict.value}")
+        raise typer.Exit(made.judgement.exit_code)
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="Write here, not to stdout.")] = None,
+) -> None:
+    """Print the JSON Schema of experiment files.
+
+    Example: servegate schema --out experiments/schema.json
+    """
+    if out is None:
+        print(schema_text(), end="")
+    else:
+        write_atomic(out, schema_text())
+
+
+@app.command("prepare-model")
+def prepare_model(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(MODELS)}.")],
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache", help="Cache folder; default $SERVEGATE_CACHE or ~/.cache/servegate."
+        ),
+    ] = None,
+) -> None:
+    """Make a small model for machines that can download none, and check it against the original.
+
+    Example: servegate prepare-model smollm2-moe
+    """
+    with _endings():
+        folder = cache if cache is not None else default_cache()
+        prepared_path(name, folder)  # refuses an unknown name before torch is loaded
+        argv = [sys.executable, "-m", "launchers.models", name, "--cache", str(folder)]
+        raise typer.Exit(subprocess.run(argv, check=False).returncode)
+
+
+def _say(text: str) -> None:
+    _err().print(f"{text} ...", style="dim", markup=False)
