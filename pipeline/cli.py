@@ -20,6 +20,7 @@ from rich.console import Console
 from launchers.models import MODELS, ModelFolderError, default_cache, prepared_path
 from pipeline import exit_codes
 from pipeline.experiment_schema import schema_text
+from pipeline.gate import Judgement
 from pipeline.plan import Plan, PlanModel, make_plan
 from pipeline.plan_text import plan_lines
 from pipeline.preflight import preflight
@@ -27,7 +28,7 @@ from pipeline.progress import display
 from pipeline.provenance import gather
 from pipeline.records import RecordError, RunFolder, Status, write_atomic, write_json
 from pipeline.report import build, write
-from pipeline.report.terminal import terminal_table
+from pipeline.report.terminal import terminal_reasons, terminal_table
 from pipeline.run import execute
 from pipeline.spec import Experiment, load_experiment
 from pipeline.yaml_source import SourceError
@@ -225,12 +226,19 @@ def _new_run(
     return folder, made
 
 
+def _print_verdict(judgement: Judgement) -> None:
+    console = _out()
+    # A log has no width; a table that is cut to a guessed one is unreadable.
+    Console(width=None if console.is_terminal else 160).print(terminal_table(judgement))
+    for line in terminal_reasons(judgement):
+        console.print(line, markup=False)
+
+
 def _finish(folder: RunFolder, exit_by: ExitBy) -> NoReturn:
     report = write(folder)
     console = _out()
     console.print()
-    # A table that is cut to a narrow log is unreadable; wide lines wrap where they must.
-    Console(width=None if console.is_terminal else 160).print(terminal_table(report.judgement))
+    _print_verdict(report.judgement)
     for path in (folder.report_html, folder.report_md, folder.report_json):
         console.print(f"report: {path}", markup=False)
     console.print(
@@ -261,7 +269,7 @@ def report(
         if as_json:
             print(folder.report_json.read_text(encoding="utf-8"), end="")
             return
-        _out().print(terminal_table(made.judgement))
+        _print_verdict(made.judgement)
         for path in (folder.report_html, folder.report_md, folder.report_json):
             _out().print(f"report: {path}", markup=False)
 
@@ -280,7 +288,7 @@ def gate(
         if as_json:
             print(json.dumps(made.verdict_document(), indent=2))
         else:
-            _out().print(terminal_table(made.judgement))
+            _print_verdict(made.judgement)
             _out().print(f"verdict: {made.judgement.verdict.value}")
         raise typer.Exit(made.judgement.exit_code)
 

@@ -1,4 +1,4 @@
-"""The verdict as a table for a terminal."""
+"""The verdict for a terminal: a table, and below it why a row is no pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.gate.model import Check, Judgement, Row, Verdict
 from pipeline.report.numbers import estimate_text, value_text
 from pipeline.report.table import MARKS, records_text
 
-__all__ = ["terminal_table"]
+__all__ = ["terminal_reasons", "terminal_table"]
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -22,7 +22,7 @@ _STYLES = {
 
 
 def terminal_table(judgement: Judgement) -> Table:
-    """One row a layout and arm: gated metrics, record status, verdict, and the first reason."""
+    """One row a layout and arm: gated metrics, record status, verdict."""
     gated = list(
         dict.fromkeys(
             (check.job, check.metric)
@@ -35,16 +35,15 @@ def terminal_table(judgement: Judgement) -> Table:
     table.add_column("layout", no_wrap=True)
     table.add_column("arm", no_wrap=True)
     for job, metric in gated:
-        table.add_column(f"{job} {METRICS[metric].label}")
+        table.add_column(f"{job}\n{METRICS[metric].label}", no_wrap=True)
     table.add_column("records")
     table.add_column("verdict", no_wrap=True)
-    table.add_column("why", overflow="fold")
     before = None
     for row in judgement.rows:
         if before is not None and before != row.layout:
             table.add_section()
         before = row.layout
-        reference = " (reference)" if row.role == "reference" else ""
+        reference = "\n(reference)" if row.role == "reference" else ""
         style = _STYLES[row.verdict]
         table.add_row(
             str(row.layout),
@@ -52,7 +51,6 @@ def terminal_table(judgement: Judgement) -> Table:
             *(escape(_cell(row, job, metric)) for job, metric in gated),
             escape(records_text(row)),
             f"[{style}]{MARKS[row.verdict]} {row.verdict.value}[/]",
-            escape(_why(row)),
         )
     return table
 
@@ -73,7 +71,10 @@ def _check(row: Row, job: str, metric: str) -> Check | None:
     return None
 
 
-def _why(row: Row) -> str:
-    if row.verdict is Verdict.PASS:
-        return ""
-    return row.reasons[0] if row.reasons else ""
+def terminal_reasons(judgement: Judgement) -> list[str]:
+    """One plain line for each row that is no pass, with its first reason."""
+    return [
+        f"{row.arm} on {row.layout} {row.verdict.value}: {row.reasons[0]}"
+        for row in judgement.rows
+        if row.verdict is not Verdict.PASS and row.reasons
+    ]
