@@ -1,0 +1,23 @@
+"""Implementations of the fused operations, and the choice between them."""
+
+from launchers.mixed_comm.handlers.base import Group, Handler
+from launchers.mixed_comm.handlers.flashinfer import FlashInferHandler
+from launchers.mixed_comm.handlers.reference import ReferenceHandler
+from launchers.mixed_comm.settings import HandlerChoice
+
+__all__ = ["Group", "Handler", "build_handler"]
+
+
+def build_handler(choice: HandlerChoice, group: Group) -> Handler:
+    """Make the handler asked for; collective. One that cannot be made is an error.
+
+    `auto` decides by the device alone: a CUDA server without MixedComm's requirements stops,
+    instead of measuring the reference under MixedComm's name.
+    """
+    if choice is HandlerChoice.AUTO:
+        on_cuda = group.device.type == "cuda"
+        choice = HandlerChoice.FLASHINFER if on_cuda else HandlerChoice.REFERENCE
+    if choice is HandlerChoice.FLASHINFER:
+        return FlashInferHandler.build(group)
+    layout = group.layout
+    return ReferenceHandler(layout.attention_tp, layout.attention_dp, group.device_group)

@@ -1,0 +1,252 @@
+"""What test_mixed_comm_sglang tries in the real SGLang; mixed_comm_forks runs it.
+
+Each scenario changes SGLang for its whole process, so it must run in one of its own.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from sglang.srt.layers import dp_attention
+from sglang.srt.layers.layer_boundary import ops
+from sglang.srt.plugins import load_plugins
+from sglang.srt.plugins.hook_registry import HookRegistry
+from sglang.srt.runtime_context import get_parallel
+
+from launchers.mixed_comm.policy import Layout, Operation, layout_reason
+from launchers.mixed_comm.session import Session
+from launchers.mixed_comm.targets import HookTargetError
+from launchers.mixed_comm.witness import Witness
+from tests.launchers.mixed_comm_layout import plain_layout
+
+ROWS, WIDTH = 4, 16
+
+
+class StubHandler:
+    """Remembers what it was asked and what the input was, and fills the output with 7."""
+
+    name = "stub"
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def run(self, operation: Operation, x: torch.Tensor, out: torch.Tensor) -> None:
+        self.calls.append({"operation": operation, "in": x.tolist(), "out": list(out.shape)})
+        out.fill_(7)
+
+    def details(self) -> dict[str, Any]:
+        return {}
+
+
+def parallel(tp: int, dp: int, rank: int) -> AbstractContextManager[Any]:
+    """SGLang's own parallel state, as rank `rank` of tp * dp."""
+    context: AbstractContextManager[Any] = get_parallel().override(
+        tp_size=tp * dp,
+        tp_rank=rank,
+        attn_tp_size=tp,
+        attn_tp_rank=rank % tp,
+        attn_dp_size=dp,
+        attn_dp_rank=rank // tp,
+        attn_cp_size=1,
+    )
+    return context
+
+
+def stub_session(own: Layout) -> tuple[Session, StubHandler]:
+    handler = StubHandler()
+    idle = layout_reason(own)
+    session = Session(
+        layout=own,
+        idle=idle,
+        handler=None if idle else handler,
+        witness=Witness(None, {"rank": own.rank}),
+    )
+    return session, handler
+
+
+def begin_with(session: Session) -> None:
+    """Start the plugin through the hooked function, with `session` for the real one."""
+    original = {"count": 0}
+    hooks = HookRegistry._hooks["sglang.srt.layers.dp_attention.init_dp_gathered_buffer"]
+    plugin = hooks[0][1].__self__
+    plugin._session = None
+    plugin._begin = lambda: session
+    plugin.start(lambda _config: original.update(count=original["count"] + 1), None)
+    plugin.start(lambda _config: original.update(count=original["count"] + 1), None)
+    assert original["count"] == 2
+    assert plugin._session is session
+
+
+class NoCollectives:
+    """A forward batch; the hooks only hand it on."""
+
+
+def gather(dp: int, *, is_partial: bool) -> None:
+    big = torch.zeros(ROWS * dp, WIDTH, dtype=torch.bfloat16)
+    small = torch.ones(ROWS, WIDTH, dtype=torch.bfloat16)
+    dp_attention._dp_gather_via_all_gather(big, small, NoCollectives(), is_partial)
+
+
+def operations() -> dict[str, Any]:
+    """Each hooked function in each layout and for both kinds of input."""
+    load_plugins()
+    seen: dict[str, Any] = {}
+    for tp, dp, rank in ((2, 4, 3), (2, 4, 2), (1, 8, 3)):
+        with parallel(tp, dp, rank):
+            session, handler = stub_session(plain_layout(tp, dp, rank))
+            begin_with(session)
+            gather(dp, is_partial=True)
+            gather(dp, is_partial=False)
+            out = torch.zeros(ROWS, WIDTH, dtype=torch.bfloat16)
+            ops.dp_reduce_scatter(
+                out, torch.ones(ROWS * dp, WIDTH, dtype=torch.bfloat16), NoCollectives()
+            )
+            seen[f"tp{tp}dp{dp}rank{rank}"] = [
+                {
+                    "operation": call["operation"],
+                    "out": call["out"],
+                    "sum_in": sum(map(sum, call["in"])),
+                }
+                for call in handler.calls
+            ]
+            assert bool((out == 7).all())
+    return seen
+
+
+def passing() -> dict[str, Any]:
+    """Calls that are not taken reach the original with their own arguments, and are counted."""
+    load_plugins()
+    reached: list[Any] = []
+    hooks = HookRegistry._hooks["sglang.srt.layers.dp_attention._dp_gather_via_all_gather"]
+    plugin = hooks[0][1].__self__
+    batch = NoCollectives()
+
+    def original(
+        big: torch.Tensor,
+        small: torch.Tensor,
+        forward_batch: object,
+        is_partial: bool,  # noqa: FBT001 - SGLang's signature
+    ) -> None:
+        reached.append([list(big.shape), list(small.shape), forward_batch is batch, is_partial])
+
+    def fits(_tokens: list[int]) -> bool:
+        return True
+
+    def fits_not(_tokens: list[int]) -> bool:
+        return False
+
+    def call(dtype: torch.dtype, rows: int = ROWS) -> None:
+        big = torch.ones(rows * 4, WIDTH, dtype=dtype)
+        small = torch.ones(rows, WIDTH, dtype=dtype)
+        plugin.gather(original, big, small, batch, is_partial=False)
+        assert bool((small == 1).all())
+
+    with parallel(2, 4, 3):
+        plugin._session = None
+        call(torch.bfloat16)  # before the start: not counted, there is no witness
+        session, handler = stub_session(plain_layout(2, 4, 3))
+        begin_with(session)
+        call(torch.int32)
+        call(torch.bfloat16, rows=0)
+        big = torch.ones(ROWS * 4, WIDTH, dtype=torch.bfloat16)
+        small = torch.ones(ROWS, WIDTH, dtype=torch.bfloat16)
+        compiled = torch.compile(plugin.gather, backend="eager", fullgraph=True)
+        compiled(original, big, small, batch, False)
+        # 0.5.23 sends small batches past both functions; not while a handler is there.
+        shortcut = [plugin.padding(answer, [1, 1]) for answer in (fits, fits_not)]
+        busy = session.witness.document()
+        session, _ = stub_session(plain_layout(2, 4, 3, dtype="float32"))
+        begin_with(session)
+        call(torch.float32)
+        kept = plugin.padding(fits, [1, 1])
+    with parallel(1, 8, 3):
+        session, handler = stub_session(plain_layout(2, 4, 3))
+        begin_with(session)
+        call(torch.bfloat16)
+    return {
+        "reached": reached,
+        "handled": len(handler.calls),
+        "busy": busy["passed_through"],
+        "declined": busy["shortcuts_declined"],
+        "shortcut": shortcut,
+        "idle_keeps_shortcut": kept,
+        "draft": session.witness.document()["passed_through"],
+    }
+
+
+def hooks_applied() -> list[str]:
+    return sorted(
+        name
+        for name in (
+            "init_dp_gathered_buffer",
+            "_dp_gather_via_all_gather",
+            "dp_reduce_scatter_tensor",
+            "_decode_sum_len_fits_custom_all_reduce",
+        )
+        if hasattr(getattr(dp_attention, name, None), "__wrapped__")
+    )
+
+
+def loading() -> dict[str, Any]:
+    """What the environment of this process makes SGLang's loader do."""
+    ended = None
+    try:
+        load_plugins()
+    except SystemExit as stopped:
+        ended = str(stopped.code)
+    return {
+        "ended": ended,
+        "registered": sorted(HookRegistry._hooks),
+        "applied": hooks_applied(),
+        "propagated": ops.dp_reduce_scatter_tensor is dp_attention.dp_reduce_scatter_tensor,
+    }
+
+
+def renamed() -> dict[str, Any]:
+    """As after an SGLang that renamed one of the functions."""
+    del dp_attention._dp_gather_via_all_gather
+    return loading()
+
+
+def exploding() -> dict[str, Any]:
+    """As when something inside register() fails that nobody thought of."""
+
+    def explode(*_args: object, **_kwargs: object) -> None:
+        raise ZeroDivisionError("inside register")
+
+    HookRegistry.register = explode
+    return loading()
+
+
+def unapplied() -> dict[str, Any]:
+    """As when SGLang fails to apply one hook, logs it and goes on."""
+    apply_target = HookRegistry._apply_target.__func__
+
+    def failing(cls: type, target: str, hooks: list[Any]) -> None:
+        if target.endswith("dp_reduce_scatter_tensor"):
+            raise RuntimeError("cannot be hooked")
+        apply_target(cls, target, hooks)
+
+    HookRegistry._apply_target = classmethod(failing)
+    load_plugins()
+    session, _ = stub_session(plain_layout(2, 4, 3))
+    try:
+        begin_with(session)
+    except HookTargetError as error:
+        return {"error": str(error)}
+    return {"error": None}
+
+
+ON = {"SGLANG_USE_MIXED_COMM": "1"}
+SCENARIOS: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, str]]] = {
+    "operations": (operations, ON),
+    "passing": (passing, ON),
+    "on": (loading, ON),
+    "unset": (loading, {}),
+    "zero": (loading, {"SGLANG_USE_MIXED_COMM": "0"}),
+    "not-listed": (loading, ON | {"SGLANG_PLUGINS": "none"}),
+    "renamed": (renamed, ON),
+    "exploding": (exploding, ON),
+    "unapplied": (unapplied, ON),
+}
