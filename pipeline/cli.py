@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -21,16 +19,16 @@ from launchers.models import MODELS, ModelFolderError, default_cache, prepared_p
 from pipeline import exit_codes
 from pipeline.experiment_schema import schema_text
 from pipeline.gate import Judgement
-from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.plan import Plan
 from pipeline.plan_text import plan_lines
 from pipeline.preflight import preflight
+from pipeline.prepare import create, planned
 from pipeline.progress import display
-from pipeline.provenance import gather
-from pipeline.records import RecordError, RunFolder, Status, write_atomic, write_json
+from pipeline.records import RecordError, Status, write_atomic
 from pipeline.report import build, write
 from pipeline.report.terminal import terminal_reasons, terminal_table
 from pipeline.run import execute
-from pipeline.spec import Experiment, load_experiment
+from pipeline.run_folder import RunFolder
 from pipeline.yaml_source import SourceError
 
 __all__ = ["app", "main"]
@@ -109,32 +107,6 @@ def _endings() -> Iterator[None]:
         raise typer.Exit(exit_codes.INTERRUPTED) from error
 
 
-def _planned(
-    file: Path, overrides: list[str] | None, engine: EngineName | None
-) -> tuple[Experiment, Plan]:
-    experiment = load_experiment(file, overrides if overrides is not None else (), engine=engine)
-    path = (
-        str(prepared_path(experiment.model.prepare))
-        if experiment.model.prepare is not None
-        else str(experiment.model.path)
-    )
-    given = experiment.model
-    model = PlanModel(
-        path=path,
-        served_name=given.served_name if given.served_name is not None else path,
-        tokenizer=given.tokenizer if given.tokenizer is not None else path,
-    )
-    python = experiment.engine.python
-    cores = len(os.sched_getaffinity(0))
-    plan = make_plan(
-        experiment,
-        model=model,
-        python=python if python is not None else sys.executable,
-        cores=cores,
-    )
-    return experiment, plan
-
-
 @app.command()
 def plan(
     experiment: ExperimentFile,
@@ -147,7 +119,7 @@ def plan(
     Example: servegate plan experiments/fake.yaml --set launches=2 --json
     """
     with _endings():
-        spec, made = _planned(experiment, overrides, engine)
+        spec, made = planned(experiment, overrides, engine)
         found = preflight(made, spec, say=_say)
         if found.wrong:
             _refuse([f"{experiment}: {text}" for text in found.wrong])
@@ -212,18 +184,14 @@ def run(
 def _new_run(
     file: Path, overrides: list[str] | None, engine: EngineName | None, out: Path
 ) -> tuple[RunFolder, Plan]:
-    spec, made = _planned(file, overrides, engine)
+    spec, made = planned(file, overrides, engine)
     found = preflight(made, spec, say=_say)
     problems = [*found.wrong, *found.missing]
     if problems:
         _refuse([f"{file}: {text}" for text in problems])
     for note in found.notes:
         _err().print(f"note: {note}", markup=False)
-    folder = RunFolder.create(out, made, datetime.now(UTC))
-    shutil.copyfile(file, folder.experiment)
-    write_json(folder.plan, made.model_dump(mode="json"))
-    write_json(folder.provenance, gather(made, sys.argv, os.environ))
-    return folder, made
+    return create(file, made, out, sys.argv, os.environ), made
 
 
 def _print_verdict(judgement: Judgement) -> None:

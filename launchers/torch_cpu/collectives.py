@@ -137,6 +137,16 @@ class SharedMemoryGroup(dist.ProcessGroup):  # type: ignore[misc]  # torch is no
             output.copy_(one)
         return _done(outputs)
 
+    def gather(self, outputs: list[list[torch.Tensor]], given: Any, opts: Any) -> Any:
+        """Every rank's tensor into the root's list; the others give none."""
+        (mine,) = given
+        together = mine.new_empty(self._board.size, *mine.shape)
+        self.all_gather_single(together, mine)
+        if self._board.rank == opts.rootRank:
+            for output, one in zip(outputs[0], together, strict=True):
+                output.copy_(one)
+        return _done(outputs)
+
     def reduce_scatter(self, outputs: list[torch.Tensor], given: Any, opts: Any = None) -> Any:
         """Reduce a list of one tensor a rank; this rank's into the one output."""
         return self.reduce_scatter_single(outputs[0], torch.stack(list(given[0])), opts)

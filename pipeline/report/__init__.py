@@ -6,10 +6,11 @@ from pathlib import Path
 
 from pipeline.gate import judge
 from pipeline.gate.evidence import problem_of
-from pipeline.records import Record, RunFolder, read_answers, write_atomic, write_json
+from pipeline.records import Record, read_answers, write_atomic, write_json
 from pipeline.report.model import Report, failure_of
 from pipeline.report.render import render_html, render_markdown
 from pipeline.report.unchecked import caveats, not_checked
+from pipeline.run_folder import RunFolder
 
 __all__ = ["Report", "build", "write"]
 

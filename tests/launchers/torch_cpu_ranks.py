@@ -64,6 +64,10 @@ def lists(rank: int, size: int) -> Iterator[tuple[str, bool]]:
     out = [torch.empty(3, dtype=torch.int64) for _ in range(size)]
     dist.all_gather(out, torch.full((3,), rank))
     yield "all_gather of a list", [one.tolist() for one in out] == [[r] * 3 for r in range(size)]
+    there = [torch.empty(2, dtype=torch.int64) for _ in range(size)] if rank == 1 else None
+    dist.gather(torch.full((2,), rank), there, dst=1)
+    expected = [[r] * 2 for r in range(size)]
+    yield "gather", there is None or [one.tolist() for one in there] == expected
     one = torch.empty(2)
     dist.reduce_scatter(one, [torch.full((2,), float(r)) for r in range(size)])
     yield "reduce_scatter of a list", one.tolist() == [float(rank * size)] * 2

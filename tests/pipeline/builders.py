@@ -12,7 +12,8 @@ from evals.job import Answer, Mark
 from evals.marks import metrics as marks_metrics
 from pipeline.layout import LayoutKey
 from pipeline.plan import Cell, Launch, Plan, PlanModel, make_plan
-from pipeline.records import PremiseResult, Record, RunFolder, Status, write_atomic, write_json
+from pipeline.records import PremiseResult, Record, Status, write_atomic, write_json
+from pipeline.run_folder import RunFolder
 from pipeline.spec import Experiment
 
 GATES: dict[str, Any] = {

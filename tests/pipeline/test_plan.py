@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.plan import Plan, PlanModel, make_plan
 from pipeline.plan_text import plan_lines, shell_command
-from pipeline.spec import load_experiment
+from pipeline.spec_load import load_experiment
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 MODEL = PlanModel(path="m", served_name="m", tokenizer="m")
@@ -133,7 +133,7 @@ def test_a_job_can_be_limited_to_the_first_launches() -> None:
 
 def test_every_default_is_written_into_the_plan() -> None:
     plan = planned("fake")
-    assert plan.jobs["latency"]["warmup_requests"] == 1
+    assert plan.jobs["latency"]["runs"] == 1
     assert plan.jobs["gsm8k"]["max_error_rate"] == 0.0
     assert plan.launches[0].cells[0].settings == plan.jobs["gsm8k"]
 

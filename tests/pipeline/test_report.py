@@ -13,11 +13,12 @@ import pytest
 from rich.console import Console
 
 from pipeline.gate import Verdict
-from pipeline.records import PremiseResult, RecordError, RunFolder
+from pipeline.records import PremiseResult, RecordError
 from pipeline.report import Report, build, write
 from pipeline.report.charts import nice_ticks
 from pipeline.report.render import flat
 from pipeline.report.terminal import terminal_table
+from pipeline.run_folder import RunFolder
 from tests.pipeline.builders import MadeRun, make_plan_for_test, make_run
 
 ARM = "mixed-comm"

@@ -1,0 +1,62 @@
+"""From a file on the command line to a plan for this machine, and to a new run folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from launchers.models import prepared_path
+from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.provenance import gather
+from pipeline.records import write_json
+from pipeline.run_folder import RunFolder
+from pipeline.spec import Experiment
+from pipeline.spec_load import load_experiment
+
+__all__ = ["create", "planned"]
+
+
+def planned(
+    file: Path, overrides: Sequence[str] | None, engine: str | None
+) -> tuple[Experiment, Plan]:
+    """Read an experiment file and lay it out for this machine.
+
+    Raises:
+        pipeline.spec_load.SpecError: With everything that is wrong with it.
+    """
+    experiment = load_experiment(file, overrides if overrides is not None else (), engine=engine)
+    path = (
+        str(prepared_path(experiment.model.prepare))
+        if experiment.model.prepare is not None
+        else str(experiment.model.path)
+    )
+    given = experiment.model
+    model = PlanModel(
+        path=path,
+        served_name=given.served_name if given.served_name is not None else path,
+        tokenizer=given.tokenizer if given.tokenizer is not None else path,
+    )
+    python = experiment.engine.python
+    cores = len(os.sched_getaffinity(0))
+    plan = make_plan(
+        experiment,
+        model=model,
+        python=python if python is not None else sys.executable,
+        cores=cores,
+    )
+    return experiment, plan
+
+
+def create(
+    file: Path, plan: Plan, runs: Path, command: list[str], environ: Mapping[str, str]
+) -> RunFolder:
+    """A new run folder with all that is known before the first launch."""
+    folder = RunFolder.create(runs, plan, datetime.now(UTC))
+    shutil.copyfile(file, folder.experiment)
+    write_json(folder.plan, plan.model_dump(mode="json"))
+    write_json(folder.provenance, gather(plan, command, environ))
+    return folder

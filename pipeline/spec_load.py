@@ -1,0 +1,136 @@
+"""From an experiment file to a valid experiment, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import (
+    ValidationError,
+)
+
+from evals import JOBS
+from evals.accuracy import AccuracySettings
+from evals.data import data_file
+from evals.job import JobSettings
+from evals.metrics import METRICS
+from evals.questions import DataError
+from launchers.fake_engine.settings import FakeSettings
+from pipeline.spec import EngineSpec, Experiment
+from pipeline.spec_errors import describe
+from pipeline.yaml_source import SourceError, apply_overrides, load_file
+
+__all__ = ["SpecError", "cross_check", "load_experiment"]
+
+
+class SpecError(SourceError):
+    """The experiment file says something that servegate cannot run; ``problems`` lists it all."""
+
+
+def load_experiment(
+    path: Path, overrides: Sequence[str] = (), *, engine: str | None = None
+) -> Experiment:
+    """Read, merge, override and validate one experiment file.
+
+    Relative data files are taken from the experiment file's own folder.
+
+    Args:
+        path: The YAML file.
+        overrides: ``key.path=value`` settings of the command line, applied in order.
+        engine: ``"fake"`` or ``"sglang"`` in place of what the file says.
+
+    Raises:
+        SpecError: With every problem found, each ``file: key.path: what, and what is allowed``.
+    """
+    try:
+        data = apply_overrides(load_file(path), overrides)
+    except SourceError as error:
+        raise SpecError(error.problems) from error
+    if engine is not None:
+        data = apply_overrides(data, [f"engine.name={engine}"])
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        raise SpecError([f"{path}: {text}" for text in describe(Experiment, error)]) from error
+    experiment = _with_resolved_files(experiment, path.parent)
+    problems = [f"{path}: {text}" for text in cross_check(experiment)]
+    if problems:
+        raise SpecError(problems)
+    return experiment
+
+
+def _with_resolved_files(experiment: Experiment, base: Path) -> Experiment:
+    jobs = {
+        name: JOBS[settings.kind].resolve(settings, base.resolve())
+        for name, settings in experiment.jobs.items()
+    }
+    return experiment.model_copy(update={"jobs": jobs, "engine": _knowing(experiment.engine, jobs)})
+
+
+def _knowing(engine: EngineSpec, jobs: dict[str, JobSettings]) -> EngineSpec:
+    """The fake engine with the local questions of all jobs, so that it has answers to them."""
+    files: list[str] = []
+    for job in jobs.values():
+        if isinstance(job, AccuracySettings) and job.data is not None:
+            try:
+                files.append(str(data_file(Path(job.data))))
+            except DataError:
+                continue  # the job's own check says what is wrong with it
+    if engine.name != "fake" or "answers_file" in engine.fake or not files:
+        return engine
+    return engine.model_copy(
+        update={"fake": {**engine.fake, "answers_file": list(dict.fromkeys(files))}}
+    )
+
+
+def cross_check(experiment: Experiment) -> list[str]:
+    """Problems between keys, and in the files that jobs name; ``key.path: what``."""
+    problems: list[str] = []
+    if experiment.reference not in experiment.arms:
+        problems.append(
+            f"reference: {experiment.reference!r} is no arm; arms: {', '.join(experiment.arms)}"
+        )
+    seen: set[tuple[int, int, int, int]] = set()
+    for index, layout in enumerate(experiment.layouts):
+        for dp in layout.attention_dp:
+            key = (layout.tp, dp, layout.ep, layout.nodes)
+            if key in seen:
+                problems.append(f"layouts.{index}: tp {layout.tp}, attention_dp {dp} stands twice")
+            seen.add(key)
+    for name, settings in experiment.jobs.items():
+        if settings.launches is not None and settings.launches > experiment.launches:
+            problems.append(
+                f"jobs.{name}.launches: {settings.launches} is more than launches, "
+                f"{experiment.launches}"
+            )
+        problems += [f"jobs.{name}.{text}" for text in JOBS[settings.kind].check(settings)]
+    return problems + _gate_problems(experiment) + _fake_problems(experiment)
+
+
+def _gate_problems(experiment: Experiment) -> list[str]:
+    problems: list[str] = []
+    for job, gates in experiment.gates.items():
+        if job not in experiment.jobs:
+            problems.append(f"gates.{job}: is no job; jobs: {', '.join(experiment.jobs)}")
+            continue
+        allowed = JOBS[experiment.jobs[job].kind].gated
+        for metric, gate in gates.items():
+            if metric not in allowed:
+                problems.append(
+                    f"gates.{job}.{metric}: cannot be gated; possible: {', '.join(allowed)}"
+                )
+            elif gate.floor is not None and METRICS[metric].unit != "":
+                problems.append(f"gates.{job}.{metric}.floor: only a score has a floor")
+    return problems
+
+
+def _fake_problems(experiment: Experiment) -> list[str]:
+    problems: list[str] = []
+    blocks = {"engine.fake": experiment.engine.fake}
+    blocks |= {f"arms.{name}.fake": arm.fake for name, arm in experiment.arms.items()}
+    for where, block in blocks.items():
+        try:
+            FakeSettings.model_validate(block)
+        except ValidationError as error:
+            problems += [f"{where}.{text}" for text in describe(FakeSettings, error)]
+    return problems
