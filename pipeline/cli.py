@@ -291,9 +291,14 @@ def prepare_model(
     """
     with _endings():
         folder = cache if cache is not None else default_cache()
-        prepared_path(name, folder)  # refuses an unknown name before torch is loaded
-        argv = [sys.executable, "-m", "launchers.models", name, "--cache", str(folder)]
-        raise typer.Exit(subprocess.run(argv, check=False).returncode)
+        there = prepared_path(name, folder).exists()  # refuses an unknown name at once
+        _say(f"checking {name}" if there else f"making {name}, about two minutes")
+        # transformers' bars and torch's warnings on empty layers would bury what matters.
+        argv = [sys.executable, "-W", "ignore", "-P", "-m", "launchers.models", name]
+        done = subprocess.run(
+            [*argv, "--cache", str(folder)], check=False, env={**os.environ, "TQDM_DISABLE": "1"}
+        )
+        raise typer.Exit(done.returncode)
 
 
 def _say(text: str) -> None:

@@ -58,11 +58,11 @@ def accuracy_job(**changes: Any) -> dict[str, Any]:
 
 
 def servegate(
-    *args: str | Path, cwd: Path, env: dict[str, str] | None = None
+    *args: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 180
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, as a user does."""
     return subprocess.run(
-        command(*args), cwd=cwd, capture_output=True, text=True, timeout=180, check=False,
+        command(*args), cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False,
         env={**os.environ, **(env or {})},
     )  # fmt: skip
 
