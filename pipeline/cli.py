@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -295,10 +295,13 @@ def prepare_model(
         _say(f"checking {name}" if there else f"making {name}, about two minutes")
         # transformers' bars and torch's warnings on empty layers would bury what matters.
         argv = [sys.executable, "-W", "ignore", "-P", "-m", "launchers.models", name]
-        done = subprocess.run(
-            [*argv, "--cache", str(folder)], check=False, env={**os.environ, "TQDM_DISABLE": "1"}
-        )
+        done = subprocess.run([*argv, "--cache", str(folder)], check=False, env=_quiet(os.environ))
         raise typer.Exit(done.returncode)
+
+
+def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
+    """No progress bars; one thread, since on a busy machine OpenMP's barriers cost far more."""
+    return {**environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _say(text: str) -> None:
