@@ -33,7 +33,7 @@ demo: install
 test: test-fast test-engine
 
 test-fast: install
-	$(BIN)/python -m pytest -m "not engine"
+	$(BIN)/python -m pytest -n 2 -m "not engine"
 
 test-engine: install
 	$(BIN)/servegate prepare-model smollm2-moe

@@ -162,7 +162,7 @@ def wait_ready(
             raise watch.not_ready(what, FailureClass.TIMEOUT)
         if attempt.is_alive():
             attempt.join(_LOOK_S)
-        else:
+        elif not attempt.done:
             time.sleep(_FIRST_PAUSE_S if waited_s < _FIRST_S else _PAUSE_S)
             attempt = _Attempt(base_url, check, timeout_s - waited_s, state)
             attempt.start()
