@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +32,9 @@ def load_moe(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> Any:
     Raises:
         RuntimeError: a weight that the model needs is missing, or one fits nowhere.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        # The shared expert of width 0 is meant.
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors is a no-op")
         model = Qwen2MoeForCausalLM(Qwen2MoeConfig(**config))
     state = _fuse_experts(weights, config)
     for layer in range(config["num_hidden_layers"]):
