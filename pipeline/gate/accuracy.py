@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evals.metrics import METRICS
+from pipeline.gate.comparison import begin, missing
 from pipeline.gate.evidence import Evidence, incomparable
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_p, as_points
@@ -21,26 +22,10 @@ def against_reference(
     job: str, metric: str, arm: Evidence, reference: Evidence, gate: Gate | None, alpha: float
 ) -> Check:
     """The paired difference; undecided, or missing where there is nothing to compare."""
-    check = Check(
-        job=job,
-        metric=metric,
-        against="reference",
-        gated=gate is not None,
-        measure="difference",
-        margin=None if gate is None else gate.margin,
-    )
-    gap = arm.gap_of(metric)
-    if not gap and (gap := reference.gap_of(metric)):
-        gap = f"the reference: {gap}"
-    gap = gap or incomparable(arm, reference, metric)
+    check, gap = begin(job, metric, "difference", arm, reference, gate)
     if gap:
-        return _missing(check, gap)
+        return missing(check, gap)
     return _compared(check, arm.question_means(metric), reference.question_means(metric), alpha)
-
-
-def _missing(check: Check, gap: str) -> Check:
-    verdict = Verdict.MISSING if check.gated else None
-    return check.model_copy(update={"verdict": verdict, "reason": gap})
 
 
 def _compared(
@@ -49,7 +34,7 @@ def _compared(
     shared = arm.keys() & reference.keys()
     left_out = len(arm.keys() | reference.keys()) - len(shared)
     if not shared:
-        return _missing(check, "no question has a usable answer on both sides")
+        return missing(check, "no question has a usable answer on both sides")
     arm = {key: arm[key] for key in shared}
     reference = {key: reference[key] for key in shared}
     paired = paired_difference(reference, arm, alpha)
@@ -164,7 +149,7 @@ def against_floor(
         job=job, metric=metric, against="floor", gated=True, measure="level", floor=gate.floor
     )
     if gap := arm.gap_of(metric):
-        return _missing(check, gap)
+        return missing(check, gap)
     means = list(arm.question_means(metric).values())
     value = sum(means) / len(means)
     interval = mean_score(means, alpha)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import exp, log
 
 from evals.metrics import METRICS
-from pipeline.gate.evidence import Evidence, incomparable
+from pipeline.gate.comparison import begin, missing
+from pipeline.gate.evidence import Evidence
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_change, as_p
 from pipeline.spec import Gate
@@ -20,21 +21,9 @@ def against_reference(
     job: str, metric: str, arm: Evidence, reference: Evidence, gate: Gate | None, alpha: float
 ) -> Check:
     """The ratio of launch medians; undecided, inconclusive for one launch, or missing."""
-    check = Check(
-        job=job,
-        metric=metric,
-        against="reference",
-        gated=gate is not None,
-        measure="ratio",
-        margin=None if gate is None else gate.margin,
-    )
-    gap = arm.gap_of(metric)
-    if not gap and (gap := reference.gap_of(metric)):
-        gap = f"the reference: {gap}"
-    gap = gap or incomparable(arm, reference, metric)
+    check, gap = begin(job, metric, "ratio", arm, reference, gate)
     if gap:
-        verdict = Verdict.MISSING if check.gated else None
-        return check.model_copy(update={"verdict": verdict, "reason": gap})
+        return missing(check, gap)
     seen = launch_ratio(reference.launch_values(metric), arm.launch_values(metric), alpha)
     return _with(check, seen, arm, reference)
 
