@@ -32,7 +32,7 @@ __all__ = [
     "stop_orphan",
 ]
 
-_POLL_S = 0.05
+_POLL_S = 0.02
 _CREATE_TIME_TOLERANCE_S = 1.0  # psutil derives it from the boot time, which clock changes move
 
 # Runs between fork and the real program, so that a servegate ended by SIGKILL leaves no server:

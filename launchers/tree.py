@@ -15,7 +15,7 @@ from launchers.failures import FailureClass, ServerError
 
 __all__ = ["StillRunning", "Tree"]
 
-_POLL_S = 0.05
+_POLL_S = 0.02
 _KILL_WAIT_S = 20.0  # a rank with a GPU context can take seconds to be torn down after KILL
 
 
