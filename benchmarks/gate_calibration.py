@@ -50,7 +50,7 @@ def simulate(rng: np.random.Generator, *, slower: float, fewer: float) -> Judgem
         return float(np.exp(rng.normal(0, LAUNCH_SD))) * (slower if arm == CHANGED else 1.0)
 
     made = make_run(plan, mark=mark, speed=speed, questions=QUESTIONS)
-    return judge(plan, made.records.values(), made.read)
+    return judge(plan, made.records.values(), made.read, {})
 
 
 def share_red(runs: int, seed: int, *, slower: float = 1.0, fewer: float = 0.0) -> float:

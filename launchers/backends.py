@@ -30,6 +30,9 @@ class Backend:
         args: Server flags over those that all arms share.
         env: Environment variables over those that all arms share.
         plugins: SGLang plugins (entry point names) over those that all arms share.
+        follows: What else differs from an arm without it, as patterns of facts
+            (:class:`pipeline.facts.Facts`, such as ``rank_environment.NCCL_*``): SGLang or the
+            plugin changes it by itself when the preset is asked for.
         needs_multicast: True where NVLink multicast must be usable; such an arm must not be started
             on hosts that forbid it.
     """
@@ -38,6 +41,7 @@ class Backend:
     args: Mapping[str, ArgValue] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
     needs_multicast: bool = False
 
 
@@ -53,12 +57,22 @@ BACKENDS: dict[str, Backend] = {
         summary="NCCL on symmetric memory with NVLS",
         args={"enable-symm-mem": True, "enable-nccl-nvls": True},
         env=_NCCL_ENV,
+        # sglang 0.5.23: srt/entrypoints/engine.py _set_envs_and_config, and
+        # srt/arg_groups/memory_hook.py, which sets a share of memory aside for it.
+        follows=(
+            "rank_environment.NCCL_CUMEM_ENABLE",
+            "rank_environment.NCCL_NVLS_ENABLE",
+            "rank_environment.NCCL_GRAPH_MIXING_SUPPORT",
+            "rank_environment.SGLANG_SYMM_MEM_PREALLOC_GB_SIZE",
+        ),
         needs_multicast=True,
     ),
     "mixed-comm": Backend(
         summary="FlashInfer MixedComm through servegate's SGLang plugin: one fused kernel each",
         env={**_NCCL_ENV, MIXED_COMM_SWITCH: "1"},
         plugins=(MIXED_COMM_PLUGIN,),
+        # FlashInfer's MixedComm links NVSHMEM, on one node too.
+        follows=("libraries.libnvshmem*",),
         needs_multicast=True,
     ),
 }

@@ -132,4 +132,8 @@ def launch_env(settings: LaunchSettings, *, cores: int) -> dict[str, str]:
         env |= cpu_env(tp=settings.tp, cores=cores)
         plugins.insert(0, "servegate_torch_cpu")
     env["SGLANG_PLUGINS"] = ",".join(dict.fromkeys(plugins)) if plugins else "none"
+    if settings.engine == "sglang":
+        # SGLang retitles its processes with py-setproctitle, which would overwrite the environment
+        # that the kernel shows of them: what each rank was started with is part of an arm's proof.
+        env["SPT_NOENV"] = "1"
     return {**env, **settings.env}

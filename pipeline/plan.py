@@ -56,7 +56,11 @@ class Launch(_Frozen):
 
 
 class ArmPlan(_Frozen):
-    """An arm with its preset written out."""
+    """An arm with its preset written out.
+
+    ``differs`` are patterns of facts in which it may differ from the reference besides its flags
+    and environment: the preset's own, and those that the experiment declares.
+    """
 
     name: str
     preset: str | None
@@ -65,6 +69,7 @@ class ArmPlan(_Frozen):
     env: dict[str, str]
     plugins: list[str]
     fake: dict[str, Any]
+    differs: list[str] = []
 
 
 class PlanModel(_Frozen):
@@ -92,6 +97,7 @@ class Plan(_Frozen):
     layouts: list[LayoutKey]
     launches_per_arm: int
     alpha: float
+    require_proof: bool = False
     gates: dict[str, dict[str, Gate]]
     jobs: dict[str, dict[str, Any]]
     launches: list[Launch]
@@ -145,6 +151,7 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
         layouts=layouts,
         launches_per_arm=experiment.launches,
         alpha=experiment.alpha,
+        require_proof=experiment.require_proof,
         gates=experiment.gates,
         jobs={name: job.model_dump(mode="json") for name, job in experiment.jobs.items()},
         launches=launches,
@@ -169,6 +176,7 @@ def _arm_plan(name: str, arm: Arm) -> ArmPlan:
         env={**backend.env, **arm.env},
         plugins=[*backend.plugins, *arm.plugins],
         fake=arm.fake,
+        differs=[*backend.follows, *arm.differs],
     )
 
 

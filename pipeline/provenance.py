@@ -18,7 +18,7 @@ import psutil
 from launchers.gpus import describe_gpus
 from pipeline.plan import Plan
 
-__all__ = ["engine_packages", "gather"]
+__all__ = ["describe_machine", "engine_packages", "gather"]
 
 _PACKAGES = (
     "sglang", "flashinfer-python", "sglang-kernel", "torch", "triton", "transformers",
@@ -87,11 +87,7 @@ def gather(plan: Plan, command: list[str], environ: Mapping[str, str]) -> dict[s
             "device": plan.device,
         },
         "machine": {
-            "host": platform.node(),
-            "cpu": _cpu_model(),
-            "cores": os.cpu_count(),
-            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "os": platform.platform(),
+            **describe_machine(),
             "python": platform.python_version(),
             "load_average": [round(load, 2) for load in os.getloadavg()],
         },
@@ -100,6 +96,18 @@ def gather(plan: Plan, command: list[str], environ: Mapping[str, str]) -> dict[s
         "model": {"path": plan.model.path, **_model_digest(Path(plan.model.path))},
         "inherited_environment": _telling(environ),
         "source": _revision(Path(__file__).resolve().parent),
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Host, processor, cores that this process may use, memory and system; nothing that moves."""
+    return {
+        "host": platform.node(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "cores_allowed": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "os": platform.platform(),
     }
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "PremiseResult",
     "Record",
     "RecordError",
+    "State",
     "Status",
     "load",
     "read_answers",
@@ -47,13 +48,17 @@ class Status(StrEnum):
     ABORTED = "aborted"
 
 
+State = Literal["proved", "unproved", "disproved"]
+"""Of a proof that was asked for: found, missing, or the contrary was found."""
+
+
 class PremiseResult(BaseModel):
     """One thing that had to be true for the record to count, and what was found."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    state: Literal["proved", "unproved", "disproved"]
+    state: State
     detail: str
 
 

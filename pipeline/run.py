@@ -83,7 +83,7 @@ def _run_launch(plan: Plan, launch: Launch, folder: RunFolder, shown: Display) -
     attempt = place.next_attempt([cell.job for cell in launch.cells])
     runner = LaunchRun(plan, launch, folder, place, attempt, shown)
     if launch.unsupported:
-        runner.record_all(todo, Status.UNSUPPORTED, "unsupported", launch.unsupported)
+        runner.keeper.record_all(todo, Status.UNSUPPORTED, "unsupported", launch.unsupported)
     else:
         runner.run(todo)
     shown.launch_over(launch, time.monotonic() - began)

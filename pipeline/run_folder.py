@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.facts import Facts
 from pipeline.plan import Plan
 from pipeline.records import Record, RecordError, Status, load, read_json, write_json
 
 __all__ = ["CellFolder", "LaunchFolder", "RunFolder"]
+
+_SIGN_LINES = 64
 
 
 class CellFolder:
@@ -46,6 +50,7 @@ class LaunchFolder:
         self.launch = root / "launch.json"
         self.server_log = root / "server.log"
         self.server_info = root / "server_info.json"
+        self.facts = root / "facts.json"
         self._attempts = root / "attempts"
 
     def witnesses(self) -> list[dict[str, Any]]:
@@ -64,6 +69,31 @@ class LaunchFolder:
             if isinstance(data, dict) and isinstance(data.get("rank"), int):
                 found.append(data)
         return sorted(found, key=lambda witness: int(witness["rank"]))
+
+    def log_signs(self, patterns: Mapping[str, str]) -> dict[str, list[str]]:
+        """Lines of the server's log that match, by the pattern's name; at most 64 of each.
+
+        64 is more than one line for each rank of any server that one log can hold.
+        """
+        compiled = {name: re.compile(pattern) for name, pattern in patterns.items()}
+        found: dict[str, list[str]] = {name: [] for name in patterns}
+        try:
+            with self.server_log.open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    for name, pattern in compiled.items():
+                        if len(found[name]) < _SIGN_LINES and pattern.search(line):
+                            found[name].append(line.strip())
+        except FileNotFoundError:
+            return {}
+        return {name: lines for name, lines in found.items() if lines}
+
+    def load_facts(self) -> Facts | None:
+        """What the launch ran with; None where it was never ready, or is older than facts.json.
+
+        Raises:
+            RecordError: The file is damaged or of another version.
+        """
+        return load(self.facts, Facts) if self.facts.exists() else None
 
     def cell(self, job: str) -> CellFolder:
         """The folder of one cell."""
@@ -155,6 +185,11 @@ class RunFolder:
                 record = self.launch(launch.id).cell(cell.job).load()
                 if record is not None:
                     yield record
+
+    def facts(self, plan: Plan) -> dict[str, Facts]:
+        """What each launch ran with, by its id, as far as it is known."""
+        found = ((launch.id, self.launch(launch.id).load_facts()) for launch in plan.launches)
+        return {launch: facts for launch, facts in found if facts is not None}
 
     def add_event(self, event: str, /, **fields: object) -> None:
         """Append one line to events.jsonl; one write, so that a kill leaves whole lines."""

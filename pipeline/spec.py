@@ -25,6 +25,9 @@ __all__ = ["Arm", "EngineSpec", "Experiment", "Gate", "Layout"]
 
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _FLAG = re.compile(r"^[a-z][a-z0-9-]*$")
+_FACT = re.compile(
+    r"^(?:arguments|environment|rank_environment|packages|libraries|machine|gpu)\..+$"
+)
 
 Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=60)]
 Args = dict[str, ArgValue]
@@ -186,6 +189,23 @@ class Arm(_WithArgs):
     fake: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the fake engine for this arm; else unused."
     )
+    differs: list[str] = Field(
+        default_factory=list,
+        description="In what else this arm may differ from the reference, as patterns of facts: "
+        "arguments.NAME, environment.NAME, rank_environment.NAME, packages.NAME, libraries.NAME, "
+        "machine.NAME, gpu.NAME. Everything else that differs makes the arms not comparable.",
+    )
+
+    @field_validator("differs")
+    @classmethod
+    def _facts(cls, differs: list[str]) -> list[str]:
+        for pattern in differs:
+            if not _FACT.match(pattern):
+                raise ValueError(
+                    f"{pattern!r} names no fact; write it as a report does, such as "
+                    "arguments.page_size or packages.torch"
+                )
+        return differs
 
     @field_validator("preset")
     @classmethod
@@ -231,6 +251,11 @@ class Experiment(_Strict):
     )
     gates: dict[Name, dict[str, Gate]] = Field(
         default_factory=dict, description="Gates by job and metric."
+    )
+    require_proof: bool = Field(
+        default=False,
+        description="true: an arm passes only if every proof of its path that was asked for was "
+        "found, its decode kernels in a trace (a job of kind comm-kernels) included.",
     )
 
     @model_validator(mode="before")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from evals.metrics import METRICS
-from pipeline.gate import accuracy, rows, speed
+from pipeline.facts import Facts
+from pipeline.gate import accuracy, proof, rows, speed
+from pipeline.gate.comparable import undeclared
 from pipeline.gate.evidence import Answers, Evidence, Key, collect, is_fraction
 from pipeline.gate.model import (
     EXIT_CODES,
     Check,
     Judgement,
+    Proof,
     Row,
     Verdict,
     worst,
 )
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
-from pipeline.records import Record
+from pipeline.records import Record, Status
 from pipeline.spec import Gate
 from pipeline.stats import holm
 
@@ -29,7 +33,12 @@ _Place = tuple[LayoutKey, str]
 _NAMED = 4
 
 
-def judge(plan: Plan, records: Iterable[Record], answers: Answers) -> Judgement:
+def judge(
+    plan: Plan,
+    records: Iterable[Record],
+    answers: Answers,
+    facts: Mapping[str, Facts],
+) -> Judgement:
     """Judge a run.
 
     Args:
@@ -37,9 +46,15 @@ def judge(plan: Plan, records: Iterable[Record], answers: Answers) -> Judgement:
         records: What was; at most one a cell.
         answers: Gives the answers of a record of a job that asks questions; may raise
             :class:`pipeline.records.RecordError`, which makes the record missing.
+        facts: What each launch ran with, by its id; empty: the run kept none, so that nothing but
+            what its records say is known.
     """
     found = list(records)
-    evidence = collect(plan, found, answers)
+    differing = undeclared(plan, facts, {r.launch for r in found if r.status is Status.OK})
+    evidence = {
+        (layout, arm, job): replace(side, differs=differing.get((layout, arm), ""))
+        for (layout, arm, job), side in collect(plan, found, answers).items()
+    }
     places = [
         (layout, arm)
         for layout in plan.layouts
@@ -47,6 +62,13 @@ def judge(plan: Plan, records: Iterable[Record], answers: Answers) -> Judgement:
     ]
     checks = {place: _checks(plan, place, evidence) for place in places}
     checks, alarms = _decided(checks, plan.alpha)
+    invalid = {
+        place: proof.broken(r for r in found if (r.layout, r.arm) == place) for place in places
+    }
+    checks = {
+        (layout, arm): proof.take_back(made, invalid[layout, arm], invalid[layout, plan.reference])
+        for (layout, arm), made in checks.items()
+    }
     by_cell = {record.cell: record for record in found}
     made: list[Row] = []
     broken: dict[LayoutKey, bool] = {}
@@ -63,6 +85,7 @@ def judge(plan: Plan, records: Iterable[Record], answers: Answers) -> Judgement:
         alpha=plan.alpha,
         reference=plan.reference,
         alarms=alarms,
+        facts_kept=bool(facts),
         rows=made,
     )
 
@@ -161,23 +184,35 @@ def _row(
     if not reference:
         checks = rows.hold_back(checks, broken_reference=broken is True)
     summary = rows.record_summary(plan, layout, arm, records)
-    gaps = _gate_gaps(plan, jobs)
+    own = [r for r in records.values() if (r.layout, r.arm) == place]
+    found = proof.premises(own)
+    asked = proof.proof(found)
+    gaps = [*_gate_gaps(plan, jobs), *_proof_gaps(plan, asked)]
     verdict = rows.row_verdict(checks, summary, gaps)
     if reference and verdict is Verdict.MISSING and not (summary.problems or gaps or checks):
         # Nothing holds a reference against anything here, but all that the gates need is there.
         verdict = Verdict.PASS
-    own = [r for r in records.values() if (r.layout, r.arm) == place]
     return Row(
         layout=layout,
         arm=arm,
         role="reference" if reference else "arm",
+        notes=proof.notes(plan, layout, arm),
         verdict=verdict,
         reasons=rows.row_reasons(verdict, checks, summary, gaps),
         measured=rows.measured(jobs, plan.alpha),
         checks=checks,
         records=summary,
-        premises=rows.premises(own),
+        proof=asked,
+        premises=found,
     )
+
+
+def _proof_gaps(plan: Plan, asked: Proof) -> list[str]:
+    if not plan.require_proof:
+        return []
+    if not asked.asked:
+        return ["proof is required, and no record says anything of what ran"]
+    return [f"proof is required, and missing for: {', '.join(asked.missing)}"] * bool(asked.missing)
 
 
 def _gate_gaps(plan: Plan, jobs: Mapping[str, Evidence]) -> list[str]:

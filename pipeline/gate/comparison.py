@@ -32,6 +32,8 @@ def begin(
         return check, gap
     if gap := reference.gap_of(metric):
         return check, f"the reference: {gap}"
+    if differs := next((side.differs for side in (arm, reference) if side.differs), ""):
+        return check, f"not comparable: {differs}"
     return check, incomparable(arm, reference, metric)
 
 

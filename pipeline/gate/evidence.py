@@ -55,11 +55,14 @@ class Evidence:
         gap: Why the planned records are not all there; "" if they are.
         marks: Question id and mark of each answer, record by record, for jobs that ask questions.
             Their texts are not kept: a night's worth of long answers would fill the memory.
+        differs: What nobody declared and the launches do not share with the reference; "" if
+            nothing.
     """
 
     records: Sequence[Record]
     gap: str
     marks: Sequence[Sequence[tuple[str, Mark]]]
+    differs: str = ""
 
     def question_means(self, metric: str) -> dict[str, float]:
         """Mean of a fraction over all repeats and launches, by question id.

@@ -19,6 +19,7 @@ __all__ = [
     "LaunchValue",
     "Measured",
     "Premise",
+    "Proof",
     "RecordSummary",
     "Row",
     "Verdict",
@@ -159,17 +160,28 @@ class Premise(_Frozen):
     launches: list[str]
 
 
+class Proof(_Frozen):
+    """Names of the proofs of its path that were asked of an arm, by what became of them."""
+
+    asked: list[str]
+    found: list[str]
+    missing: list[str]
+    disproved: list[str]
+
+
 class Row(_Frozen):
-    """One arm on one layout."""
+    """One arm on one layout; ``notes`` are what a reader must know before its numbers."""
 
     layout: LayoutKey
     arm: str
     role: Literal["reference", "arm"]
+    notes: list[str]
     verdict: Verdict
     reasons: list[str]
     measured: list[Measured]
     checks: list[Check]
     records: RecordSummary
+    proof: Proof
     premises: list[Premise]
 
 
@@ -183,6 +195,8 @@ class Judgement(_Frozen):
         alpha: One-sided error rate of each gate, and of any false alarm in a family.
         reference: The reference arm.
         alarms: How many comparisons could raise an alarm, by family: Holm's count.
+        facts_kept: Whether the run kept what its launches ran with, so that arms could be searched
+            for differences that nobody declared.
         rows: Layouts in the plan's order, the reference arm first in each.
     """
 
@@ -192,4 +206,5 @@ class Judgement(_Frozen):
     alpha: float
     reference: str
     alarms: dict[str, int]
+    facts_kept: bool
     rows: list[Row]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from evals.metrics import METRICS
 from pipeline.gate.evidence import Evidence, is_fraction, problem_of
@@ -11,7 +11,6 @@ from pipeline.gate.model import (
     Check,
     LaunchValue,
     Measured,
-    Premise,
     RecordProblem,
     RecordSummary,
     Verdict,
@@ -26,7 +25,6 @@ __all__ = [
     "gate_name",
     "hold_back",
     "measured",
-    "premises",
     "record_summary",
     "row_reasons",
     "row_verdict",
@@ -106,22 +104,6 @@ def record_summary(
                     RecordProblem(cell=cell.id, status=status, failure_class=failure, reason=reason)
                 )
     return RecordSummary(planned=counts.total(), counts=dict(counts), problems=problems)
-
-
-def premises(records: Iterable[Record]) -> list[Premise]:
-    """Findings of all records, those that say the same put together; the worst state first."""
-    launches: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for record in records:
-        for premise in record.premises:
-            at = launches[premise.name, premise.state, premise.detail]
-            if record.launch not in at:
-                at.append(record.launch)
-    order = ("disproved", "unproved", "proved")
-    found = [
-        Premise.model_validate({"name": n, "state": s, "detail": d, "launches": at})
-        for (n, s, d), at in launches.items()
-    ]
-    return sorted(found, key=lambda premise: order.index(premise.state))
 
 
 def hold_back(checks: Sequence[Check], *, broken_reference: bool) -> list[Check]:

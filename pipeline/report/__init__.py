@@ -23,7 +23,9 @@ def build(run: RunFolder) -> Report:
     """
     plan = run.load_plan()
     records = list(run.records(plan))
-    judgement = judge(plan, records, lambda record: read_answers(_answers_of(run, record)))
+    judgement = judge(
+        plan, records, lambda record: read_answers(_answers_of(run, record)), run.facts(plan)
+    )
     problems = [(record, problem_of(record)) for record in records]
     return Report(
         plan=plan,

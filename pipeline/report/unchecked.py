@@ -39,10 +39,18 @@ def not_checked(plan: Plan, judgement: Judgement) -> list[str]:
     return [
         *_gates(plan),
         *_replication(plan),
+        *_facts(judgement),
         *_premises(judgement),
         *_ungated(judgement),
         _NO_TRACE,
     ]
+
+
+def _facts(judgement: Judgement) -> Iterable[str]:
+    if not judgement.facts_kept:
+        yield (
+            "Undeclared differences between the arms: this run kept no facts.json of its launches."
+        )
 
 
 def _gates(plan: Plan) -> Iterable[str]:

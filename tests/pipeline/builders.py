@@ -10,6 +10,7 @@ from typing import Any
 
 from evals.job import Answer, Mark
 from evals.marks import metrics as marks_metrics
+from pipeline.facts import Facts
 from pipeline.layout import LayoutKey
 from pipeline.plan import Cell, Launch, Plan, PlanModel, make_plan
 from pipeline.records import PremiseResult, Record, Status, write_atomic, write_json
@@ -115,6 +116,7 @@ class MadeRun:
     plan: Plan
     records: dict[str, Record] = field(default_factory=dict)
     answers: dict[str, list[Answer]] = field(default_factory=dict)
+    facts: dict[str, Facts] = field(default_factory=dict)
 
     def read(self, record: Record) -> list[Answer]:
         """The answers of one record."""
@@ -152,6 +154,10 @@ class MadeRun:
         write_json(folder.plan, self.plan.model_dump(mode="json"))
         write_json(folder.provenance, PROVENANCE)
         for launch in self.plan.launches:
+            if launch.id in self.facts:
+                folder.launch(launch.id).root.mkdir(parents=True)
+                known = self.facts[launch.id].model_dump(mode="json")
+                write_json(folder.launch(launch.id).facts, known)
             for cell in launch.cells:
                 record = self.records.get(cell.id)
                 if record is None:

@@ -26,7 +26,7 @@ ITL_ONLY = {"latency": {"median_itl_ms": {"margin": 0.03}}}
 
 
 def judged(made: MadeRun) -> Judgement:
-    return judge(made.plan, made.records.values(), made.read)
+    return judge(made.plan, made.records.values(), made.read, made.facts)
 
 
 def row(judgement: Judgement, arm: str = ARM, dp: int = 2) -> Row:
@@ -157,7 +157,7 @@ def test_a_reference_alone_was_compared_with_nothing() -> None:
 
 
 def test_no_records_at_all_are_missing() -> None:
-    found = judge(make_plan_for_test(), [], lambda record: [])
+    found = judge(make_plan_for_test(), [], lambda record: [], {})
     assert (found.verdict, found.exit_code) == (Verdict.MISSING, 3)
     assert row(found).records.counts == {"not run": 4}
 
@@ -217,7 +217,7 @@ def test_damaged_answers_are_missing_also_in_the_reference_row() -> None:
             raise RecordError("answers.jsonl:7: is no whole answer line")
         return made.read(record)
 
-    found = judge(made.plan, made.records.values(), read)
+    found = judge(made.plan, made.records.values(), read, {})
     for arm in ("nccl", ARM):
         assert row(found, arm).verdict is Verdict.MISSING
         assert any("no whole answer line" in reason for reason in row(found, arm).reasons)

@@ -76,6 +76,7 @@ def test_the_study_is_reproduced_flag_for_flag(
         plugins = "servegate_mixed_comm" if arm == "mixed-comm" else "none"
         assert launch.env == {
             "SGLANG_PLUGINS": plugins,
+            "SPT_NOENV": "1",
             "SGLANG_OPT_USE_CUSTOM_ALL_REDUCE_V2": "0",
             **env,
         }

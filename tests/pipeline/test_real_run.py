@@ -41,7 +41,7 @@ def test_the_demo_in_small(tmp_path: Path) -> None:
         for cell, record in found.items()
     }
     mixed = premises["01-mixed-comm-dp2/latency"]
-    assert [premise["state"] for premise in mixed.values()] == ["proved"] * 3
+    assert [premise["state"] for premise in mixed.values()] == ["proved"] * 5
     assert "all 4 ranks, handler reference" in mixed["communication path"]["detail"]
     baseline = premises["00-nccl-dp2/latency"]
     assert baseline["layout"]["state"] == baseline["environment"]["state"] == "proved"

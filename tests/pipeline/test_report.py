@@ -214,14 +214,16 @@ def test_what_was_checked_is_not_in_that_list(tmp_path: Path) -> None:
         "latency": {"median_itl_ms": {"margin": 0.1}},
     }
     said = " ".join(built(make_run(make_plan_for_test(gates=gates)), tmp_path).not_checked)
-    for text in ("no gate on", "no floor", "How launches differ", "has one layout", "Premise"):
+    for text in ("no gate on", "no floor", "How launches differ", "has one layout", "“layout”"):
         assert text not in said
+    assert "Premise “decode kernels”, unproved for nccl on tp8-dp2-ep1" in said
     assert "median ITL" not in said
 
 
 def test_unproved_premises_are_not_checked(broken: RunFolder) -> None:
-    [said] = [text for text in build(broken).not_checked if text.startswith("Premise")]
-    assert "nccl on tp8-dp4-ep1: only a trace shows" in said
+    said = [text for text in build(broken).not_checked if text.startswith("Premise")]
+    assert said[0].startswith("Premise “decode kernels”, unproved for nccl on tp8-dp2-ep1, mixed")
+    assert said[1] == "Premise “path”, unproved for nccl on tp8-dp4-ep1: only a trace shows <b>."
 
 
 @pytest.mark.parametrize(

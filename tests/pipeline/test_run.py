@@ -61,10 +61,12 @@ def test_a_run_leaves_the_folder_that_the_design_promises(tmp_path: Path) -> Non
     for record in found.values():
         assert (record["status"], record["failure_class"], record["attempt"]) == ("ok", "", 1)
         names = [premise["name"] for premise in record["premises"]]
-        assert names == ["layout", "environment", "communication path"]
+        assert names == [
+            "layout", "arguments", "environment", "plugins", "communication path",
+        ]  # fmt: skip
     mixed = found["01-mixed-dp2/latency"]
-    assert [premise["state"] for premise in mixed["premises"]] == ["proved"] * 3
-    assert "no fusion" in mixed["premises"][2]["detail"]
+    assert [premise["state"] for premise in mixed["premises"]] == ["proved"] * 5
+    assert "no fusion" in mixed["premises"][4]["detail"]
     assert found["00-nccl-dp2/gsm8k"]["counts"]["samples"] == 40
     launch = json.loads((run / "launches/00-nccl-dp2/launch.json").read_text(encoding="utf-8"))
     assert launch["ended_at"] is not None

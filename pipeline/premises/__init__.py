@@ -1,0 +1,54 @@
+"""What must be true of a launch for its records to count: pure checks of what the server left.
+
+Each premise is a proof that was asked for: proved (found), unproved (missing) or disproved. A
+disproved one makes the record invalid; an unproved one is said, and passes no gate that asks for
+proof. Which kernels decoding ran shows only in a trace: that premise is asked of an arm as a whole
+(:mod:`pipeline.gate.proof`), since a trace is taken on a launch of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.premises.arguments import arguments, layout
+from pipeline.premises.environment import environment, plugins
+from pipeline.premises.evidence import KERNELS, Claims, Evidence
+from pipeline.premises.path import communication_path, unsettled
+from pipeline.records import PremiseResult
+
+__all__ = [
+    "KERNELS",
+    "Claims",
+    "Evidence",
+    "check_premises",
+    "check_start",
+    "disproved",
+    "unsettled",
+]
+
+
+def check_start(claims: Claims, evidence: Evidence) -> list[PremiseResult]:
+    """What can be disproved before anything was measured: a wrong arm costs its start only."""
+    return [
+        layout(claims, evidence),
+        arguments(claims, evidence),
+        environment(claims, evidence),
+        plugins(claims, evidence),
+        communication_path(claims, evidence, served=False),
+    ]
+
+
+def check_premises(claims: Claims, evidence: Evidence) -> list[PremiseResult]:
+    """One result for each premise that is asked of a record, in a fixed order."""
+    return [
+        layout(claims, evidence),
+        arguments(claims, evidence),
+        environment(claims, evidence),
+        plugins(claims, evidence),
+        communication_path(claims, evidence, served=True),
+    ]
+
+
+def disproved(results: Sequence[PremiseResult]) -> str:
+    """All that was disproved as one sentence; "" if nothing was."""
+    return "; ".join(f"{r.name}: {r.detail}" for r in results if r.state == "disproved")
