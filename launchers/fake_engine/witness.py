@@ -16,7 +16,7 @@ from launchers.mixed_comm.policy import (
 )
 from launchers.mixed_comm.settings import WITNESS_VARIABLE, read_settings
 from launchers.mixed_comm.targets import targets_for
-from launchers.mixed_comm.witness import Witness
+from launchers.mixed_comm.witness import Witness, now
 
 __all__ = ["SPOKEN_VERSION", "Witnesses"]
 
@@ -93,6 +93,8 @@ def _layout(args: Mapping[str, Any], rank: int) -> Layout:
         elastic=False,
         deterministic=False,
         two_batch_overlap=False,
+        single_batch_overlap=False,
+        multiplexed_prefill=False,
         speculative=False,
         dtype=_DTYPE,
     )
@@ -100,18 +102,26 @@ def _layout(args: Mapping[str, Any], rank: int) -> Layout:
 
 def _identity(layout: Layout) -> dict[str, Any]:
     idle = layout_reason(layout)
+    began_at = now()
     return {
         "rank": layout.rank,
         "world_size": layout.world_size,
         "attention_tp": layout.attention_tp,
         "attention_dp": layout.attention_dp,
+        "nodes": layout.nodes,
         "sglang_version": f"fake-{SPOKEN_VERSION}",
         "flashinfer_version": None,
+        "servegate_version": None,
         "torch_version": None,
+        "cuda_version": None,
+        "nccl_version": None,
         "handler": None if idle is not None else "fake",
+        "kernels": None if idle is not None else "fake",
         "handler_details": {},
         "idle_reason": idle,
         "hooks": {target.role: target.path for target in targets_for(SPOKEN_VERSION)},
+        "loaded_at": began_at,
+        "began_at": began_at,
     }
 
 
@@ -126,4 +136,5 @@ def _call(
         attention_dp=layout.attention_dp,
         world_gather=False,
         variable_length=False,
+        max_len=True,
     )

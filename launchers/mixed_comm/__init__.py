@@ -8,6 +8,8 @@ Environment:
     SGLANG_USE_MIXED_COMM: 1 or true switches the plugin on; unset, empty, 0 or false leaves it
         inert. Anything else stops the process.
     SERVEGATE_MIXED_COMM_HANDLER: auto (default), flashinfer or reference.
+    SERVEGATE_MIXED_COMM_BUILD: 1 lets a server compile FlashInfer's kernels where they are not
+        built yet, which takes many minutes (see launchers/mixed_comm/build.py).
     SERVEGATE_WITNESS_DIR: folder of the witness files, one a rank; unset: none are written.
 """
 

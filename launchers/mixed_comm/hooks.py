@@ -19,6 +19,19 @@ from launchers.mixed_comm.targets import (
 Original = Callable[..., Any]
 
 
+def other_hooks(plugin: "MixedComm") -> list[str]:
+    """Hooks on our targets that are not ours, as `plugin name: function`."""
+    # Imported here: the registry is SGLang's, and tests of the hooks alone have none.
+    from sglang.srt.plugins.hook_registry import HookRegistry
+
+    return [
+        f"{'unknown' if source is None else source.plugin_name}: {target.path}"
+        for target in plugin.targets
+        for _, hook, source in HookRegistry._hooks.get(target.path, ())
+        if getattr(hook, "__self__", None) is not plugin
+    ]
+
+
 class MixedComm:
     """The hooks of one process; only a scheduler's ever get a session."""
 
@@ -43,6 +56,11 @@ class MixedComm:
         self._begin = begin
         self._session: Session | None = None
 
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is hooked."""
+        return self._targets
+
     def hook(self, role: Role) -> Callable[..., Any]:
         """The AROUND hook of a role."""
         hooks: dict[Role, Callable[..., Any]] = {
@@ -57,7 +75,8 @@ class MixedComm:
         """AROUND the sizing of the gathered buffer: the first time, begin the session.
 
         Raises:
-            HookTargetError: a hook was registered but not applied, which SGLang only logs.
+            HookTargetError: a hook was registered but not applied, which SGLang only logs; or
+                another plugin hooks one of the functions, too.
         """
         original(*args, **kwargs)
         # A draft worker sizes its own buffer in the same process: the target's session stays.
@@ -66,6 +85,12 @@ class MixedComm:
         unhooked = not_hooked(self._targets, self._originals)
         if unhooked:
             raise HookTargetError(f"mixed-comm: SGLang did not apply the hooks to {unhooked}")
+        others = other_hooks(self)
+        if others:
+            raise HookTargetError(
+                f"mixed-comm: another plugin hooks the same functions, so that nobody could say "
+                f"what ran: {'; '.join(others)}. Leave it out of SGLANG_PLUGINS"
+            )
         self._session = self._begin()
 
     def gather(
@@ -80,7 +105,7 @@ class MixedComm:
         session = self._session
         operation = None
         if session is not None:
-            operation = session.choose(Direction.GATHER, local_tokens, global_tokens)
+            operation = session.choose(Direction.GATHER, local_tokens, global_tokens, forward_batch)
         if session is None or operation is None:
             original(global_tokens, local_tokens, forward_batch, is_partial)
             return
@@ -100,7 +125,7 @@ class MixedComm:
         session = self._session
         operation = None
         if session is not None:
-            operation = session.choose(Direction.SCATTER, output, input)
+            operation = session.choose(Direction.SCATTER, output, input, None)
         if session is None or operation is None:
             original(output, input)
             return

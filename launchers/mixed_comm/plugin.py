@@ -24,9 +24,13 @@ def activate(environment: Mapping[str, str]) -> None:
 
     from launchers.mixed_comm.hooks import MixedComm
     from launchers.mixed_comm.session import begin
+    from launchers.mixed_comm.witness import now
 
     plugin = MixedComm(
-        parse_version(version), targets, originals, partial(begin, settings, version, targets)
+        parse_version(version),
+        targets,
+        originals,
+        partial(begin, settings, version, targets, now()),
     )
     for target in targets:
         HookRegistry.register(target.path, plugin.hook(target.role), HookType.AROUND)

@@ -8,7 +8,8 @@ run under MAX_LEN padding, which pads every rank to the largest.
 from dataclasses import dataclass
 from enum import StrEnum
 
-GROUP_SIZES = (2, 4, 8)
+from launchers.mixed_comm.requirements import GROUP_SIZES
+
 DTYPES = ("float16", "bfloat16")
 # The kernel reads and writes 16 bytes at a time: 8 elements of a two-byte type.
 ELEMENTS_PER_ACCESS = 8
@@ -36,9 +37,12 @@ class Reason(StrEnum):
     MODEL_DTYPE = "model-dtype"
     DETERMINISTIC = "deterministic"
     TWO_BATCH_OVERLAP = "two-batch-overlap"
+    SINGLE_BATCH_OVERLAP = "single-batch-overlap"
+    MULTIPLEXED_PREFILL = "multiplexed-prefill"
     SPECULATIVE = "speculative"
     # Decided by the hook itself, before anything that torch.compile could not trace.
     COMPILING = "compiling"
+    PADDING_MODE = "padding-mode"
     WORLD_GATHER = "world-gather"
     VARIABLE_LENGTH = "variable-length"
     OTHER_LAYOUT = "other-layout"
@@ -73,6 +77,8 @@ class Layout:
     elastic: bool
     deterministic: bool
     two_batch_overlap: bool
+    single_batch_overlap: bool
+    multiplexed_prefill: bool
     speculative: bool
     dtype: str
 
@@ -88,7 +94,10 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call of a hooked function: the small (local) and the big (global) side of it."""
+    """One call of a hooked function: the small (local) and the big (global) side of it.
+
+    `max_len` is None where the call does not say how its batch was padded.
+    """
 
     direction: Direction
     small: Matrix
@@ -97,6 +106,7 @@ class Call:
     attention_dp: int
     world_gather: bool
     variable_length: bool
+    max_len: bool | None
 
 
 def layout_reason(layout: Layout) -> Reason | None:
@@ -110,15 +120,27 @@ def layout_reason(layout: Layout) -> Reason | None:
         (layout.pipeline != 1, Reason.PIPELINE_PARALLEL),
         (layout.elastic, Reason.ELASTIC),
         (layout.world_size != layout.tp_size, Reason.WORLD_IS_NOT_TP_GROUP),
-        (layout.tp_size not in GROUP_SIZES, Reason.GROUP_SIZE),
-        (layout.attention_tp * layout.attention_dp != layout.tp_size, Reason.LAYOUT_DOES_NOT_TILE),
+        (layout.tp_size not in [size * layout.nodes for size in GROUP_SIZES], Reason.GROUP_SIZE),
+        (not _tiles(layout), Reason.LAYOUT_DOES_NOT_TILE),
         (layout.dtype not in DTYPES, Reason.MODEL_DTYPE),
         (layout.deterministic, Reason.DETERMINISTIC),
         # Rotating buffers with device-side state: one stream, the same sequence on all ranks.
         (layout.two_batch_overlap, Reason.TWO_BATCH_OVERLAP),
+        # The kernels take all SMs and wait for their peers: beside a kernel of another stream that
+        # does the same, neither may ever get on.
+        (layout.single_batch_overlap, Reason.SINGLE_BATCH_OVERLAP),
+        (layout.multiplexed_prefill, Reason.MULTIPLEXED_PREFILL),
         (layout.speculative, Reason.SPECULATIVE),
     )
     return next((reason for refused, reason in refusals if refused), None)
+
+
+def _tiles(layout: Layout) -> bool:
+    """Whether TP is attention TP x DP, and whole attention TP groups or whole nodes meet."""
+    if layout.attention_tp * layout.attention_dp != layout.tp_size:
+        return False
+    local = layout.tp_size // layout.nodes
+    return local % layout.attention_tp == 0 or layout.attention_tp % local == 0
 
 
 def choose(call: Call, layout: Layout) -> Operation | Reason:
@@ -134,6 +156,8 @@ def choose(call: Call, layout: Layout) -> Operation | Reason:
 
 
 def _mode_reason(call: Call, layout: Layout) -> Reason | None:
+    if call.max_len is False:
+        return Reason.PADDING_MODE
     if call.world_gather:
         return Reason.WORLD_GATHER
     if call.variable_length:

@@ -41,8 +41,12 @@ def read_group(version: Version) -> Group:
     )
 
 
-def read_call(direction: Direction, small: torch.Tensor, big: torch.Tensor) -> Call:
-    """What the policy may know of a call of a hooked function."""
+def read_call(
+    direction: Direction, small: torch.Tensor, big: torch.Tensor, forward_batch: Any
+) -> Call:
+    """What the policy may know of a call of a hooked function; the scatter has no batch (None)."""
+    # ForwardBatch and LogitsMetadata have it in all supported versions; it is None outside a batch.
+    mode = None if forward_batch is None else forward_batch.dp_padding_mode
     parallel = runtime_context.get_parallel()
     return Call(
         direction=direction,
@@ -52,6 +56,7 @@ def read_call(direction: Direction, small: torch.Tensor, big: torch.Tensor) -> C
         attention_dp=parallel.attn_dp_size,
         world_gather=dp_attention.world_dp_gather_enabled(),
         variable_length=dp_attention.is_dp_gatherv_active(),
+        max_len=None if mode is None else bool(mode.is_max_len()),
     )
 
 
@@ -75,6 +80,8 @@ def _modes(version: Version) -> dict[str, Any]:
             "elastic": arguments.elastic_ep_backend is not None,
             "deterministic": arguments.enable_deterministic_inference,
             "two_batch_overlap": arguments.enable_two_batch_overlap,
+            "single_batch_overlap": arguments.enable_single_batch_overlap,
+            "multiplexed_prefill": arguments.enable_pdmux,
             "speculative": arguments.speculative_algorithm is not None,
         }
     execution = runtime_context.get_exec()
@@ -83,6 +90,8 @@ def _modes(version: Version) -> dict[str, Any]:
         "elastic": execution.moe.elastic_ep_backend is not None,
         "deterministic": execution.deterministic.enable_deterministic_inference,
         "two_batch_overlap": execution.overlap.enable_two_batch_overlap,
+        "single_batch_overlap": execution.overlap.enable_single_batch_overlap,
+        "multiplexed_prefill": runtime_context.get_disagg().enable_pdmux,
         "speculative": runtime_context.get_spec().speculative_algorithm is not None,
     }
 

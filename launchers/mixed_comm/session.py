@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from launchers.mixed_comm.handlers import Handler, build_handler
+from launchers.mixed_comm.handlers import Group, Handler, build_handler
 from launchers.mixed_comm.policy import (
     Direction,
     Layout,
@@ -19,7 +19,7 @@ from launchers.mixed_comm.policy import (
 from launchers.mixed_comm.runtime import dtype_name, read_call, read_group
 from launchers.mixed_comm.settings import Settings
 from launchers.mixed_comm.targets import Target, parse_version
-from launchers.mixed_comm.witness import Witness
+from launchers.mixed_comm.witness import Witness, now
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Session:
     witness: Witness
 
     def choose(
-        self, direction: Direction, small: torch.Tensor, big: torch.Tensor
+        self, direction: Direction, small: torch.Tensor, big: torch.Tensor, forward_batch: Any
     ) -> Operation | None:
         """The operation to run; None, after counting why, to take SGLang's own path."""
         if torch.compiler.is_compiling():
@@ -42,7 +42,7 @@ class Session:
             return None
         choice: Operation | Reason
         if self.idle is None:
-            choice = choose(read_call(direction, small, big), self.layout)
+            choice = choose(read_call(direction, small, big, forward_batch), self.layout)
         else:
             choice = self.idle
         if isinstance(choice, Operation):
@@ -58,16 +58,17 @@ class Session:
         self.witness.took(operation, x.shape, out.shape, dtype_name(x.dtype))
 
 
-def begin(settings: Settings, sglang: str, targets: tuple[Target, ...]) -> Session:
+def begin(settings: Settings, sglang: str, targets: tuple[Target, ...], loaded_at: str) -> Session:
     """Make the handler if the layout has a use for it, write the first witness, log one line.
 
-    Collective: every rank of the group gets here, with the same layout.
+    Collective: every rank of the group gets here, with the same layout. `loaded_at` is when this
+    process registered the hooks.
     """
     group = read_group(parse_version(sglang))
     layout = group.layout
     idle = layout_reason(layout)
-    handler = None if idle is not None else build_handler(settings.handler, group)
-    identity = _identity(layout, sglang, targets, idle=idle, handler=handler)
+    handler = None if idle is not None else _handler(settings, group)
+    identity = _identity(layout, sglang, targets, loaded_at, idle=idle, handler=handler)
     session = Session(
         layout=layout,
         idle=idle,
@@ -87,10 +88,15 @@ def begin(settings: Settings, sglang: str, targets: tuple[Target, ...]) -> Sessi
     return session
 
 
+def _handler(settings: Settings, group: Group) -> Handler:
+    return build_handler(settings.handler, group, may_compile=settings.may_compile)
+
+
 def _identity(
     layout: Layout,
     sglang: str,
     targets: tuple[Target, ...],
+    loaded_at: str,
     *,
     idle: Reason | None,
     handler: Handler | None,
@@ -100,18 +106,32 @@ def _identity(
         "world_size": layout.world_size,
         "attention_tp": layout.attention_tp,
         "attention_dp": layout.attention_dp,
+        "nodes": layout.nodes,
         "sglang_version": sglang,
-        "flashinfer_version": _flashinfer_version(),
+        "flashinfer_version": _version_of("flashinfer-python"),
+        "servegate_version": _version_of("servegate"),
         "torch_version": torch.__version__,
+        "cuda_version": torch.version.cuda,
+        "nccl_version": _nccl_version(),
         "handler": None if handler is None else handler.name,
+        "kernels": None if handler is None else handler.kernels,
         "handler_details": {} if handler is None else handler.details(),
         "idle_reason": idle,
         "hooks": {target.role: target.path for target in targets},
+        "loaded_at": loaded_at,
+        "began_at": now(),
     }
 
 
-def _flashinfer_version() -> str | None:
+def _version_of(package: str) -> str | None:
     try:
-        return metadata.version("flashinfer-python")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _nccl_version() -> str | None:
+    """Of the NCCL that torch has loaded; None on a build without CUDA or a machine without GPU."""
+    if not torch.cuda.is_available():
+        return None
+    return ".".join(map(str, torch.cuda.nccl.version()))

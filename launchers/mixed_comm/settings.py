@@ -7,6 +7,7 @@ from pathlib import Path
 
 HANDLER_VARIABLE = "SERVEGATE_MIXED_COMM_HANDLER"
 WITNESS_VARIABLE = "SERVEGATE_WITNESS_DIR"
+BUILD_VARIABLE = "SERVEGATE_MIXED_COMM_BUILD"
 
 
 class HandlerChoice(StrEnum):
@@ -23,10 +24,14 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the environment asks for; `witness_dir` None: no witness files."""
+    """What the environment asks for; `witness_dir` None: no witness files.
+
+    `may_compile` lets a server compile FlashInfer's kernels itself, for many minutes.
+    """
 
     handler: HandlerChoice
     witness_dir: Path | None
+    may_compile: bool
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -39,4 +44,11 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     folder = environment.get(WITNESS_VARIABLE, "")
     if folder and not Path(folder).is_dir():
         raise SettingsError(f"{WITNESS_VARIABLE}={folder!r} is not a folder; create it first")
-    return Settings(handler=HandlerChoice(handler), witness_dir=Path(folder) if folder else None)
+    compiling = environment.get(BUILD_VARIABLE, "0")
+    if compiling not in ("0", "1"):
+        raise SettingsError(f"{BUILD_VARIABLE}={compiling!r} is not understood; use 1 or 0")
+    return Settings(
+        handler=HandlerChoice(handler),
+        witness_dir=Path(folder) if folder else None,
+        may_compile=compiling == "1",
+    )

@@ -29,6 +29,9 @@ class Role(StrEnum):
     GATHER = "gather"
     SCATTER = "scatter"
     PADDING = "padding"
+    # Of the plugin launchers/reduce_scatter.
+    PREFERENCE = "preference"
+    GUARD = "guard"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,18 @@ from typing import Any
 from launchers.mixed_comm.policy import Operation, Reason
 
 # Version 1: first form.
-SCHEMA_VERSION = 1
+# Version 2: kernels, nodes, versions of CUDA, NCCL and servegate, loaded_at and began_at.
+SCHEMA_VERSION = 2
 WRITE_DELAY_S = 2.0
 
 logger = logging.getLogger(__name__)
 
 Shape = Sequence[int]
+
+
+def now() -> str:
+    """The time as the file has it, in UTC to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Witness:
@@ -84,7 +90,7 @@ class Witness:
             "passed_through": dict(self._passed),
             "shortcuts_declined": self._shortcuts_declined,
             "first_call": dict(self._first_call),
-            "updated_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "updated_at": now(),
         }
 
     def _after_call(self, *, first: bool) -> None:

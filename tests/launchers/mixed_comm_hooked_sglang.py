@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from sglang.srt.layers import dp_attention
+from sglang.srt.layers.dp_attention import DpPaddingMode
 from sglang.srt.layers.layer_boundary import ops
 from sglang.srt.plugins import load_plugins
 from sglang.srt.plugins.hook_registry import HookRegistry
@@ -27,6 +28,7 @@ class StubHandler:
     """Remembers what it was asked and what the input was, and fills the output with 7."""
 
     name = "stub"
+    kernels = "stub"
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -79,7 +81,10 @@ def begin_with(session: Session) -> None:
 
 
 class NoCollectives:
-    """A forward batch; the hooks only hand it on."""
+    """A forward batch: the hooks ask how it was padded, and hand it on."""
+
+    def __init__(self, mode: DpPaddingMode | None = DpPaddingMode.MAX_LEN) -> None:
+        self.dp_padding_mode = mode
 
 
 def gather(dp: int, *, is_partial: bool) -> None:
@@ -120,7 +125,7 @@ def passing() -> dict[str, Any]:
     reached: list[Any] = []
     hooks = HookRegistry._hooks["sglang.srt.layers.dp_attention._dp_gather_via_all_gather"]
     plugin = hooks[0][1].__self__
-    batch = NoCollectives()
+    batches = {True: NoCollectives(), False: NoCollectives(DpPaddingMode.SUM_LEN)}
 
     def original(
         big: torch.Tensor,
@@ -128,7 +133,8 @@ def passing() -> dict[str, Any]:
         forward_batch: object,
         is_partial: bool,  # noqa: FBT001 - SGLang's signature
     ) -> None:
-        reached.append([list(big.shape), list(small.shape), forward_batch is batch, is_partial])
+        handed_on = forward_batch in batches.values()
+        reached.append([list(big.shape), list(small.shape), handed_on, is_partial])
 
     def fits(_tokens: list[int]) -> bool:
         return True
@@ -136,10 +142,10 @@ def passing() -> dict[str, Any]:
     def fits_not(_tokens: list[int]) -> bool:
         return False
 
-    def call(dtype: torch.dtype, rows: int = ROWS) -> None:
+    def call(dtype: torch.dtype, rows: int = ROWS, *, max_len: bool = True) -> None:
         big = torch.ones(rows * 4, WIDTH, dtype=dtype)
         small = torch.ones(rows, WIDTH, dtype=dtype)
-        plugin.gather(original, big, small, batch, is_partial=False)
+        plugin.gather(original, big, small, batches[max_len], is_partial=False)
         assert bool((small == 1).all())
 
     with parallel(2, 4, 3):
@@ -149,10 +155,11 @@ def passing() -> dict[str, Any]:
         begin_with(session)
         call(torch.int32)
         call(torch.bfloat16, rows=0)
+        call(torch.bfloat16, max_len=False)
         big = torch.ones(ROWS * 4, WIDTH, dtype=torch.bfloat16)
         small = torch.ones(ROWS, WIDTH, dtype=torch.bfloat16)
         compiled = torch.compile(plugin.gather, backend="eager", fullgraph=True)
-        compiled(original, big, small, batch, False)
+        compiled(original, big, small, batches[True], False)
         # 0.5.23 sends small batches past both functions; not while a handler is there.
         shortcut = [plugin.padding(answer, [1, 1]) for answer in (fits, fits_not)]
         busy = session.witness.document()

@@ -18,6 +18,8 @@ def plain_layout(tp: int, dp: int, rank: int, dtype: str = "bfloat16") -> Layout
         elastic=False,
         deterministic=False,
         two_batch_overlap=False,
+        single_batch_overlap=False,
+        multiplexed_prefill=False,
         speculative=False,
         dtype=dtype,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from launchers.mixed_comm import build, requirements
 from launchers.mixed_comm.policy import Layout, Operation
 from launchers.mixed_comm.settings import HandlerChoice
 from tests.launchers.mixed_comm_layout import plain_layout
@@ -38,6 +39,7 @@ class FakeMode(Enum):
 class FakeNative:
     def __init__(self, **arguments: object) -> None:
         self.arguments = arguments
+        self.autotune_base_bytes = 8192
         self.autotune_map = {
             FakeOp.ALLREDUCE_ALLGATHER: [FakeMode.FUSED_OPT_WAITS_MC, FakeMode.NCCL_TP_DP]
         }
@@ -60,8 +62,14 @@ def flashinfer(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
-    monkeypatch.delenv("TORCH_SYMM_MEM_DISABLE_MULTICAST", raising=False)
-    monkeypatch.delenv("NVSHMEM_DISABLE_NVLS", raising=False)
+    monkeypatch.setattr(requirements, "no_multicast", lambda _device: "")
+    monkeypatch.setattr(build, "not_built", lambda: "")
+    for name in (
+        "TORCH_SYMM_MEM_DISABLE_MULTICAST",
+        "NVSHMEM_DISABLE_NVLS",
+        "SERVEGATE_FORBID_MULTICAST",
+    ):
+        monkeypatch.delenv(name, raising=False)
     return module
 
 
@@ -116,14 +124,54 @@ def test_arguments_of_flashinfers_handler(
         "inter_size": 1,
         "local_tp_size": 4,
         "local_dp_size": 2,
-        "inter_tp_size": None,
-        "inter_dp_size": None,
+        "inter_tp_size": 1,
+        "inter_dp_size": 1,
         "dtype": torch.bfloat16,
         "device": torch.device("cuda", 5),
+        "should_init_nvshmem": True,
     }
-    assert handler.details() == {
-        "autotune_map": {"ALLREDUCE_ALLGATHER": ["FUSED_OPT_WAITS_MC", "NCCL_TP_DP"]}
-    }
+    modes = {"8192": "FUSED_OPT_WAITS_MC", "16384": "NCCL_TP_DP"}
+    assert handler.details() == {"autotune_map": {"ALLREDUCE_ALLGATHER": modes}}
+    assert handler.kernels == "flashinfer::mixed_comm"
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_several_nodes_start_nvshmem_over_the_group_that_carries_cpu_tensors(
+    status: int, flashinfer: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch.distributed as dist
+
+    from launchers.mixed_comm.handlers import build_handler
+    from launchers.mixed_comm.handlers.flashinfer import FlashInferUnavailableError
+
+    started: list[Any] = []
+
+    def init(_id: object, rank: int, world: int) -> int:
+        started.append((rank, world))
+        return status
+
+    kernels = types.SimpleNamespace(
+        nvshmem_unique_id_size=lambda: 128,
+        nvshmem_get_unique_id=lambda _id: started.append("id made"),
+        nvshmem_init=init,
+    )
+    vars(flashinfer)["get_mixed_comm_module"] = lambda: kernels
+    monkeypatch.setattr(
+        dist, "broadcast", lambda _id, src, group: started.append(("broadcast", src, group))
+    )
+    peers_say(monkeypatch, [])
+    spread = group(replace(LAYOUT, nodes=2))
+    if status != 0:
+        with pytest.raises(FlashInferUnavailableError, match="nvshmem_init gave 3 on rank 5"):
+            build_handler(HandlerChoice.FLASHINFER, spread)
+        return
+    handler: Any = build_handler(HandlerChoice.FLASHINFER, spread)
+    assert started == [("broadcast", 0, "cpus"), (5, 8)]
+    wanted = {
+        "local_rank": 1, "local_size": 4, "inter_rank": 1, "inter_size": 2, "local_tp_size": 4,
+        "local_dp_size": 1, "inter_tp_size": 1, "inter_dp_size": 2, "should_init_nvshmem": False,
+    }  # fmt: skip
+    assert {key: handler._native.arguments[key] for key in wanted} == wanted
 
 
 def test_the_real_handler_takes_these_arguments() -> None:
@@ -140,7 +188,9 @@ def test_the_real_handler_takes_these_arguments() -> None:
         for node in classes["MixedCommHandler"].body
         if isinstance(node, ast.FunctionDef) and node.name == "__init__"
     )
-    assert [argument.arg for argument in constructor.args.args][1:13] == [
+    names = [argument.arg for argument in constructor.args.args]
+    assert "should_init_nvshmem" in names
+    assert names[1:13] == [
         "world_rank",
         "world_size",
         "local_rank",
@@ -205,8 +255,15 @@ def test_asking_for_flashinfer_without_cuda_is_an_error(monkeypatch: pytest.Monk
         (LAYOUT, (9, 0), {}, []),
         (LAYOUT, (10, 0), {"NCCL_NVLS_ENABLE": "0"}, []),
         (LAYOUT, (10, 3), {}, ["compute capability (10, 3) (9.0 or 10.0 is needed)"]),
-        (replace(LAYOUT, nodes=2), (9, 0), {}, ["2 nodes (one is supported)"]),
-        (replace(LAYOUT, world_size=3), (9, 0), {}, ["3 ranks (2, 4 or 8 are supported)"]),
+        (replace(LAYOUT, nodes=2), (9, 0), {}, []),
+        (replace(LAYOUT, nodes=8), (9, 0), {}, ["1 ranks a node (2, 4 or 8 are supported)"]),
+        (replace(LAYOUT, world_size=3), (9, 0), {}, ["3 ranks a node (2, 4 or 8 are supported)"]),
+        (
+            LAYOUT,
+            (9, 0),
+            {"SERVEGATE_FORBID_MULTICAST": "1"},
+            ["SERVEGATE_FORBID_MULTICAST=1 forbids multicast"],
+        ),
         (
             LAYOUT,
             (9, 0),
@@ -235,6 +292,30 @@ def test_requirements(
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     assert unmet_requirements(group(layout), environment) == said
+
+
+BUILD_FIRST = "its kernels are not built: x.so does not exist; run `python -m launchers.mixed_comm.build` first"
+
+
+def test_a_device_without_multicast_and_kernels_that_are_not_built(
+    flashinfer: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from launchers.mixed_comm.handlers.flashinfer import unmet_requirements
+
+    asked: list[int] = []
+
+    def no_multicast(device: int) -> str:
+        asked.append(device)
+        return "no"
+
+    monkeypatch.setattr(requirements, "no_multicast", no_multicast)
+    monkeypatch.setattr(build, "not_built", lambda: "not built: x.so does not exist")
+    assert unmet_requirements(group(), {}) == [
+        "no NVLink multicast: no",
+        BUILD_FIRST,
+    ]
+    assert unmet_requirements(group(), {}, may_compile=True) == ["no NVLink multicast: no"]
+    assert asked == [5, 5]
 
 
 def test_a_flashinfer_without_mixed_comm_is_a_requirement_unmet(

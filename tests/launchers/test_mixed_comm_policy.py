@@ -27,6 +27,7 @@ def matrix(*shape: int, dtype: str = "bfloat16", contiguous: bool = True) -> Mat
 
 Changes = dict[str, Any]
 CALLS: list[tuple[Changes, Reason]] = [
+    ({"max_len": False}, Reason.PADDING_MODE),
     ({"world_gather": True}, Reason.WORLD_GATHER),
     ({"variable_length": True}, Reason.VARIABLE_LENGTH),
     ({"attention_tp": 8}, Reason.OTHER_LAYOUT),
@@ -62,7 +63,10 @@ LAYOUTS: list[tuple[Changes, Reason]] = [
     ({"dtype": "float32"}, Reason.MODEL_DTYPE),
     ({"deterministic": True}, Reason.DETERMINISTIC),
     ({"two_batch_overlap": True}, Reason.TWO_BATCH_OVERLAP),
+    ({"single_batch_overlap": True}, Reason.SINGLE_BATCH_OVERLAP),
+    ({"multiplexed_prefill": True}, Reason.MULTIPLEXED_PREFILL),
     ({"speculative": True}, Reason.SPECULATIVE),
+    ({"nodes": 8}, Reason.GROUP_SIZE),
 ]
 
 
@@ -75,6 +79,7 @@ def call(layout: Layout = FUSED, direction: Direction = Direction.GATHER) -> Cal
         attention_dp=layout.attention_dp,
         world_gather=False,
         variable_length=False,
+        max_len=True,
     )
 
 
@@ -105,12 +110,31 @@ def test_both_tensors_of_a_foreign_dtype_pass_through() -> None:
     assert choose(replace(call(), **both), FUSED) is Reason.DTYPE
 
 
+def test_a_call_that_does_not_say_how_it_was_padded_is_taken() -> None:
+    asked = replace(call(), max_len=None)
+    assert choose(asked, FUSED) is Operation.ALLREDUCE_ALLGATHER
+
+
 def test_rows_of_unaligned_width_may_fill_whole_accesses() -> None:
     asked = replace(call(), small=matrix(2, 12), big=matrix(4, 12))
     assert choose(asked, FUSED) is Operation.ALLREDUCE_ALLGATHER
 
 
-@pytest.mark.parametrize("layout", [FUSED, UNFUSED, replace(FUSED, dtype="float16")])
+TWO_NODES = replace(FUSED, tp_size=16, world_size=16, attention_tp=8, nodes=2)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        FUSED,
+        UNFUSED,
+        replace(FUSED, dtype="float16"),
+        TWO_NODES,
+        replace(TWO_NODES, attention_tp=2, attention_dp=8),
+        replace(FUSED, nodes=2),
+        replace(FUSED, nodes=4),
+    ],
+)
 def test_layout_with_a_use_for_a_handler(layout: Layout) -> None:
     assert layout_reason(layout) is None
 

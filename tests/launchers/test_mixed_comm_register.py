@@ -78,6 +78,7 @@ def test_an_exception_in_activation_stops(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("SERVEGATE_MIXED_COMM_HANDLER", "nccl", "use one of auto, flashinfer, reference"),
         ("SERVEGATE_WITNESS_DIR", "/no/such/folder", "is not a folder"),
+        ("SERVEGATE_MIXED_COMM_BUILD", "yes", "use 1 or 0"),
     ],
 )
 def test_a_wrong_setting_stops(
@@ -92,6 +93,8 @@ def test_a_wrong_setting_stops(
 def test_settings_default_to_auto_and_no_files(tmp_path: Path) -> None:
     assert read_settings({}).handler is HandlerChoice.AUTO
     assert read_settings({}).witness_dir is None
+    assert read_settings({}).may_compile is False
+    assert read_settings({"SERVEGATE_MIXED_COMM_BUILD": "1"}).may_compile is True
     assert read_settings({"SERVEGATE_WITNESS_DIR": ""}).witness_dir is None
     assert read_settings({"SERVEGATE_WITNESS_DIR": str(tmp_path)}).witness_dir == tmp_path
     with pytest.raises(SettingsError):

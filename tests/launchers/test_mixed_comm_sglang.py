@@ -64,9 +64,9 @@ def test_calls_passed_through_reach_the_original_unchanged(findings: Findings) -
     found = findings["passing"]
     whole = [[ROWS * 4, WIDTH], [ROWS, WIDTH], True, False]
     empty = [[0, WIDTH], [0, WIDTH], True, False]
-    assert found["reached"] == [whole, whole, empty, whole, whole, whole]
+    assert found["reached"] == [whole, whole, empty, whole, whole, whole, whole]
     assert found["handled"] == 0
-    assert found["busy"] == {"dtype": 1, "empty": 1, "compiling": 1}
+    assert found["busy"] == {"dtype": 1, "empty": 1, "padding-mode": 1, "compiling": 1}
     assert found["shortcut"] == [False, False]
     assert found["declined"] == 1
     assert found["idle_keeps_shortcut"] is True

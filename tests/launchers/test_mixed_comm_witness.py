@@ -46,7 +46,7 @@ def gathered(witness: Witness) -> None:
 def test_is_written_when_made(tmp_path: Path, later: Later) -> None:
     Witness(tmp_path, {"rank": 2, "handler": "reference", "idle_reason": None})
     document = read(tmp_path)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["handler"] == "reference"
     assert (document["operations"], document["passed_through"]) == ({}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["witness-rank2.json"]

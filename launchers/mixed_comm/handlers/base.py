@@ -40,6 +40,11 @@ class Handler(Protocol):
         """What the witness calls it."""
         ...
 
+    @property
+    def kernels(self) -> str:
+        """The family of kernels that it launches, as a trace shows them."""
+        ...
+
     def run(self, operation: Operation, x: torch.Tensor, out: torch.Tensor) -> None:
         """Compute `out`; collective, and `x` stays as it is."""
         ...

@@ -29,6 +29,7 @@ class ReferenceHandler:
         self._dp = dp
         self._group = group
         self._dp_rank = dist.get_rank(group) // tp
+        self.kernels = f"torch.distributed:{dist.get_backend(group)}"
 
     def run(self, operation: Operation, x: torch.Tensor, out: torch.Tensor) -> None:
         """Compute `out` from `x` (shapes in `Handler`)."""

@@ -144,13 +144,6 @@ def test_the_plugin_set(environ: dict[str, str], signs: dict[str, Any], said: st
     assert said in found.detail
 
 
-def test_a_hook_of_another_plugin_on_the_same_function_is_disproved() -> None:
-    of = claims("mixed-comm")
-    files = [witness(rank, other_hooks=["stranger: gather"]) for rank in range(4)]
-    found = result(of, evidence(of, witnesses=files), "plugins")
-    assert (found.state, "stranger: gather" in found.detail) == ("disproved", True)
-
-
 def mixed(changes: dict[int, dict[str, Any]]) -> PremiseResult:
     of = claims("mixed-comm")
     files = [witness(rank, **changes.get(rank, {})) for rank in range(4)]
