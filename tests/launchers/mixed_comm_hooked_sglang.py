@@ -3,14 +3,20 @@
 Each scenario changes SGLang for its whole process, so it must run in one of its own.
 """
 
+import sys
+import tempfile
+import types
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
 from sglang.srt.layers import dp_attention
 from sglang.srt.layers.dp_attention import DpPaddingMode
+from sglang.srt.layers.layer_boundary import exit as boundary_exit
 from sglang.srt.layers.layer_boundary import ops
+from sglang.srt.layers.moe import utils as moe_utils
 from sglang.srt.plugins import load_plugins
 from sglang.srt.plugins.hook_registry import HookRegistry
 from sglang.srt.runtime_context import get_parallel
@@ -19,6 +25,8 @@ from launchers.mixed_comm.policy import Layout, Operation, layout_reason
 from launchers.mixed_comm.session import Session
 from launchers.mixed_comm.targets import HookTargetError
 from launchers.mixed_comm.witness import Witness
+from launchers.reduce_scatter.plugin import guard
+from launchers.reduce_scatter.tally import Tally
 from tests.launchers.mixed_comm_layout import plain_layout
 
 ROWS, WIDTH = 4, 16
@@ -204,7 +212,12 @@ def loading() -> dict[str, Any]:
         ended = str(stopped.code)
     return {
         "ended": ended,
-        "registered": sorted(HookRegistry._hooks),
+        # SGLang's own wheels bring plugins, too (smg-grpc-servicer).
+        "registered": sorted(
+            target
+            for target, hooks in HookRegistry._hooks.items()
+            if any(source is None or source.dist_name == "servegate" for *_, source in hooks)
+        ),
         "applied": hooks_applied(),
         "propagated": ops.dp_reduce_scatter_tensor is dp_attention.dp_reduce_scatter_tensor,
     }
@@ -245,7 +258,88 @@ def unapplied() -> dict[str, Any]:
     return {"error": None}
 
 
+def with_a_second(entry_points: str) -> dict[str, Any]:
+    """As when another distribution has SGLang plugins, too; its own adds one to every sum."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "stranger.py").write_text(
+        "def register():\n"
+        "    from sglang.srt.plugins.hook_registry import HookRegistry, HookType\n"
+        "    HookRegistry.register('sglang.srt.layers.dp_attention.dp_reduce_scatter_tensor',\n"
+        "                          after, HookType.AFTER)\n"
+        "def after(result, output, input):\n"
+        "    output += 1\n"
+        "def nothing():\n"
+        "    pass\n"
+    )
+    info = folder / "stranger-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[sglang.srt.plugins]\n{entry_points}\n")
+    sys.path.append(str(folder))
+    found = loading()
+    hooks = HookRegistry._hooks.get("sglang.srt.layers.dp_attention.init_dp_gathered_buffer")
+    if not hooks:
+        return {**found, "error": None}
+    session, _ = stub_session(plain_layout(2, 4, 3))
+    try:
+        begin_with(session)
+    except HookTargetError as error:
+        return {**found, "error": str(error)}
+    return {**found, "error": None}
+
+
+def second_plugin() -> dict[str, Any]:
+    """Both listed: it hooks a function of ours."""
+    return with_a_second("stranger = stranger:register")
+
+
+def same_name() -> dict[str, Any]:
+    """An entry point of another distribution under our name, found after ours, takes its place."""
+    return with_a_second("servegate_mixed_comm = stranger:nothing")
+
+
+def reduce_scatter_choices() -> dict[str, Any]:
+    """By which function rows come back, by padding; and where reduce_scatterv is thought right."""
+    ended = None
+    try:
+        load_plugins()
+    except SystemExit as stopped:
+        ended = str(stopped.code)
+    chosen = {}
+    with parallel(1, 4, 0):
+        for mode in DpPaddingMode:
+            for asked in (True, False):
+                function = boundary_exit._select_dp_reduce_scatter(
+                    NoCollectives(mode), may_reduce_scatter=True, reduce_scatterv=asked
+                )
+                chosen[f"{mode.name} {asked}"] = None if function is None else function.__name__
+    moe_utils.should_use_flashinfer_cutlass_moe_fp4_allgather = lambda: False
+    moe_utils.get_moe_a2a_backend = lambda: types.SimpleNamespace(is_none=lambda: True)
+    moe_utils.is_dp_attention_enabled = lambda: True
+    variable = {}
+    for tp, dp, experts in ((1, 4, 4), (2, 2, 2), (2, 2, 1)):
+        with parallel(tp, dp, 0), get_parallel().override(moe_ep_size=experts):
+            variable[f"tp{tp}dp{dp}ep{experts}"] = moe_utils.should_use_dp_reduce_scatterv()
+    return {"ended": ended, "chosen": chosen, "variable": variable}
+
+
+def the_older_mistake() -> dict[str, Any]:
+    """0.5.16's condition (srt/layers/moe/utils.py), with the hook around it."""
+    hook = guard(Tally(None, "0.5.16"))
+    found = {}
+    for tp, dp, experts in ((1, 4, 4), (2, 2, 2), (2, 2, 1)):
+        with parallel(tp, dp, 0), get_parallel().override(moe_ep_size=experts):
+
+            def asked() -> bool:
+                own = get_parallel()
+                return bool(own.attn_dp_size > 1 and own.moe_ep_size == own.attn_dp_size)
+
+            found[f"tp{tp}dp{dp}ep{experts}"] = [asked(), hook(asked)]
+    return found
+
+
 ON = {"SGLANG_USE_MIXED_COMM": "1"}
+OTHER = {"SGLANG_PLUGINS": "servegate_reduce_scatter"}
 SCENARIOS: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, str]]] = {
     "operations": (operations, ON),
     "passing": (passing, ON),
@@ -256,4 +350,14 @@ SCENARIOS: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, str]]] = {
     "renamed": (renamed, ON),
     "exploding": (exploding, ON),
     "unapplied": (unapplied, ON),
+    # Empty is as unset: every plugin that is installed is loaded.
+    "all-plugins-off": (loading, {"SGLANG_PLUGINS": ""}),
+    "no-entry-point": (loading, ON | {"SGLANG_PLUGINS": "servegate_mixed_com"}),
+    "second-plugin": (second_plugin, ON | {"SGLANG_PLUGINS": "servegate_mixed_comm,stranger"}),
+    "second-not-listed": (second_plugin, ON),
+    "same-name": (same_name, ON),
+    "choices": (reduce_scatter_choices, OTHER),
+    "choices-prefer": (reduce_scatter_choices, OTHER | {"SERVEGATE_PREFER_REDUCE_SCATTER": "1"}),
+    "choices-fix": (reduce_scatter_choices, OTHER | {"SERVEGATE_FIX_REDUCE_SCATTERV": "1"}),
+    "older-mistake": (the_older_mistake, {}),
 }

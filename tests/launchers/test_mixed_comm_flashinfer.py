@@ -294,7 +294,7 @@ def test_requirements(
     assert unmet_requirements(group(layout), environment) == said
 
 
-BUILD_FIRST = "its kernels are not built: x.so does not exist; run `python -m launchers.mixed_comm.build` first"
+NOT_BUILT = "not built: x.so does not exist"
 
 
 def test_a_device_without_multicast_and_kernels_that_are_not_built(
@@ -309,10 +309,10 @@ def test_a_device_without_multicast_and_kernels_that_are_not_built(
         return "no"
 
     monkeypatch.setattr(requirements, "no_multicast", no_multicast)
-    monkeypatch.setattr(build, "not_built", lambda: "not built: x.so does not exist")
+    monkeypatch.setattr(build, "not_built", lambda: NOT_BUILT)
     assert unmet_requirements(group(), {}) == [
         "no NVLink multicast: no",
-        BUILD_FIRST,
+        f"its kernels are {NOT_BUILT}; run `python -m launchers.mixed_comm.build` first",
     ]
     assert unmet_requirements(group(), {}, may_compile=True) == ["no NVLink multicast: no"]
     assert asked == [5, 5]

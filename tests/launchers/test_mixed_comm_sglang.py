@@ -80,7 +80,9 @@ def test_hooks_are_applied_and_reach_the_importers(findings: Findings) -> None:
     assert found["propagated"] is True
 
 
-@pytest.mark.parametrize("scenario", ["unset", "zero", "not-listed"])
+@pytest.mark.parametrize(
+    "scenario", ["unset", "zero", "not-listed", "all-plugins-off", "no-entry-point"]
+)
 def test_nothing_is_hooked_when_off(scenario: str, findings: Findings) -> None:
     assert findings[scenario] == {
         "ended": None,
@@ -107,4 +109,59 @@ def test_a_hook_that_sglang_failed_to_apply_stops_the_scheduler(findings: Findin
     assert found["error"] == (
         "mixed-comm: SGLang did not apply the hooks to "
         "['sglang.srt.layers.dp_attention.dp_reduce_scatter_tensor']"
+    )
+
+
+def test_a_second_plugin_on_the_same_functions_stops_the_scheduler(findings: Findings) -> None:
+    found = findings["second-plugin"]
+    assert found["ended"] is None
+    assert found["error"] == (
+        "mixed-comm: another plugin hooks the same functions, so that nobody could say what ran: "
+        "stranger: sglang.srt.layers.dp_attention.dp_reduce_scatter_tensor. Leave it out of "
+        "SGLANG_PLUGINS"
+    )
+
+
+def test_a_second_plugin_that_is_not_listed_is_not_loaded(findings: Findings) -> None:
+    found = findings["second-not-listed"]
+    assert (found["applied"], found["error"]) == (HOOKED, None)
+
+
+def test_an_entry_point_of_our_name_takes_our_place_which_only_the_witness_shows(
+    findings: Findings,
+) -> None:
+    """Nothing is raised and nothing is hooked: that is why arms are believed by their witness."""
+    found = findings["same-name"]
+    assert (found["ended"], found["registered"], found["error"]) == (None, [], None)
+
+
+NAMES = ["MAX_LEN True", "MAX_LEN False", "SUM_LEN True", "SUM_LEN False"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "equal_rows"),
+    [("choices", "dp_reduce_scatterv"), ("choices-prefer", "dp_reduce_scatter")],
+)
+def test_equal_rows_go_by_reduce_scatter_only_where_it_is_preferred(
+    scenario: str, equal_rows: str, findings: Findings
+) -> None:
+    found = findings[scenario]
+    assert found["ended"] is None
+    chosen = [equal_rows, "dp_reduce_scatter", "dp_reduce_scatterv", None]
+    assert found["chosen"] == dict(zip(NAMES, chosen, strict=True))
+
+
+def test_variable_reduce_scatter_needs_attention_tp_1(findings: Findings) -> None:
+    """attention_dp = moe_ep > 1 with attention_tp > 1 was wrong in 0.5.16 and is right since."""
+    right = {"tp1dp4ep4": True, "tp2dp2ep2": False, "tp2dp2ep1": False}
+    assert findings["choices"]["variable"] == right
+    assert findings["older-mistake"] == {
+        "tp1dp4ep4": [True, True], "tp2dp2ep2": [True, False], "tp2dp2ep1": [False, False],
+    }  # fmt: skip
+
+
+def test_a_switch_with_nothing_to_fix_stops_the_process(findings: Findings) -> None:
+    assert findings["choices-fix"]["ended"] == (
+        "reduce-scatter: HookTargetError: SERVEGATE_FIX_REDUCE_SCATTERV has nothing to fix in "
+        "SGLang 0.5.23, which asks for attention TP 1 itself; unset it"
     )
