@@ -73,14 +73,4 @@ def plugins(claims: Claims, evidence: Evidence) -> PremiseResult:
         )
     if set(named.split(",")) - {"none"} != set(claims.plugins):
         return found(name, "disproved", f"SGLANG_PLUGINS is {named}, planned {claims.plugins}")
-    witnessed = {hook for one in evidence.witnesses for hook in _others(one)}
-    if witnessed:
-        return found(
-            name, "disproved", f"other plugins hook the same functions: {', '.join(witnessed)}"
-        )
     return found(name, "proved", f"SGLANG_PLUGINS={named}, and no plugin failed to load")
-
-
-def _others(witness: Mapping[str, object]) -> list[str]:
-    others = witness.get("other_hooks")
-    return [str(other) for other in others] if isinstance(others, list) else []
