@@ -3,7 +3,12 @@
 from evals.accuracy import AccuracyJob
 from evals.job import Job
 from evals.latency import LatencyJob
+from evals.logprobs import LogprobsJob
 
 __all__ = ["JOBS"]
 
-JOBS: dict[str, Job] = {"accuracy": AccuracyJob(), "latency": LatencyJob()}
+JOBS: dict[str, Job] = {
+    "accuracy": AccuracyJob(),
+    "latency": LatencyJob(),
+    "logprobs": LogprobsJob(),
+}

@@ -54,6 +54,15 @@ _ALL = (
         source="requests without a usable response; never counted as wrong answers",
     ),
     Metric(
+        name="logprob_shift", label="logprob shift", unit="nats", better="lower", digits=4,
+        source="mean |difference| to the reference's log-probabilities over decode steps that both "
+        "reached over the same tokens (pipeline/gate/numerics.py)",
+    ),
+    Metric(
+        name="logprob_noise", label="logprob noise", unit="nats", better="neither", digits=4,
+        source="the same between two askings on one launch",
+    ),
+    Metric(
         name="median_itl_ms", label="median ITL", unit="ms", better="lower", digits=3,
         source=f"{_BENCH} median_itl_ms",
     ),

@@ -17,12 +17,13 @@ from rich.console import Console
 
 from launchers.models import MODELS, ModelFolderError, default_cache, prepared_path
 from pipeline import exit_codes
+from pipeline.cli_doctor import Build, examine, show
 from pipeline.experiment_schema import schema_text
 from pipeline.gate import Judgement
 from pipeline.plan import Plan
 from pipeline.plan_text import plan_lines
 from pipeline.preflight import preflight
-from pipeline.prepare import create, planned
+from pipeline.prepare import create, for_this_machine, planned
 from pipeline.progress import display
 from pipeline.records import RecordError, Status, write_atomic
 from pipeline.report import build, write
@@ -128,7 +129,8 @@ def plan(
         else:
             for line in plan_lines(made):
                 _out().print(line, markup=False)
-        for note in [*found.missing, *found.notes]:
+        here = _unsupported(for_this_machine(made, Path("runs"), os.environ))
+        for note in [*found.missing, *found.notes, *here]:
             _err().print(f"note: {note}", markup=False)
 
 
@@ -189,9 +191,19 @@ def _new_run(
     problems = [*found.wrong, *found.missing]
     if problems:
         _refuse([f"{file}: {text}" for text in problems])
-    for note in found.notes:
+    made = for_this_machine(made, out, os.environ)
+    for note in [*found.notes, *_unsupported(made)]:
         _err().print(f"note: {note}", markup=False)
     return create(file, made, out, sys.argv, os.environ), made
+
+
+def _unsupported(made: Plan) -> list[str]:
+    """Each reason once, with the launches that it concerns."""
+    launches: dict[str, list[str]] = {}
+    for launch in made.launches:
+        if launch.unsupported:
+            launches.setdefault(launch.unsupported, []).append(launch.id)
+    return [f"unsupported here: {', '.join(ids)}: {why}" for why, ids in launches.items()]
 
 
 def _print_verdict(judgement: Judgement) -> None:
@@ -259,6 +271,34 @@ def gate(
             _print_verdict(made.judgement)
             _out().print(f"verdict: {made.judgement.verdict.value}")
         raise typer.Exit(made.judgement.exit_code)
+
+
+@app.command()
+def doctor(
+    experiment: Annotated[
+        Path | None, typer.Argument(help="Also say which cells of this file can run here.")
+    ] = None,
+    overrides: Overrides = None,
+    engine: EngineOption = None,
+    build: Annotated[  # noqa: FBT002
+        bool, typer.Option("--build", help="Compile FlashInfer's MixedComm kernels beforehand.")
+    ] = False,
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="With --build: for GPUs that are not here, as '9.0 10.0'."),
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say what this machine can run and why not the rest; starts no server.
+
+    Example: servegate doctor experiments/qwen3.5-mixedcomm-speed.yaml
+    """
+    with _endings():
+        if arch is not None and not build:
+            _refuse(["--arch says what to build for; give --build, too"])
+        found = examine(experiment, overrides, engine, Build(arch=arch) if build else None, _err())
+        code = show(found, _out(), as_json=as_json)
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -160,7 +160,10 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
 
 
 def _hash(plan: Plan) -> str:
-    """Eight hexadecimal digits over the whole plan: equal plans, and only they, share a hash."""
+    """Eight hexadecimal digits over the whole plan: equal plans, and only they, share a hash.
+
+    Taken before this machine's own limits are marked in it (:func:`pipeline.support.marked`).
+    """
     text = json.dumps(plan.model_dump(mode="json", exclude={"hash"}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evals import JOBS
 from launchers.flags import FlagCheckFailed, installed_version, refused_flags
+from launchers.host import probe
 from launchers.models import MODELS, ModelFolderError, find_prepared
 from launchers.ports import port_taken
 from pipeline.plan import Plan
@@ -76,6 +78,35 @@ def _check_model(plan: Plan, experiment: Experiment, found: Preflight) -> None:
         found.notes.append(f"model.path: {path} is taken for a hub name; it was not looked up")
 
 
+def _check_plugins(plan: Plan, found: Preflight) -> None:
+    """Each plugin that an arm names must be there, once: SGLang only logs one that it cannot find.
+
+    Two distributions may use one name; SGLang then loads whichever it sees last.
+    """
+    paths = {launch.env.get("PYTHONPATH", ""): launch for launch in plan.launches}
+    for path in paths:
+        told = probe(plan.python, {"PYTHONPATH": path} if path else {})
+        if told.problem:
+            found.missing.append(f"server.plugins: {told.problem}")
+            return
+        there = Counter(
+            plugin["name"] for plugin in told.plugins if plugin["group"] == "sglang.srt.plugins"
+        )
+        named = {
+            name: launch.arm
+            for launch in plan.launches
+            if launch.env.get("PYTHONPATH", "") == path
+            for name in launch.env["SGLANG_PLUGINS"].split(",")
+            if name != "none"
+        }
+        for name, arm in named.items():
+            if there[name] != 1:
+                what = "is not installed" if there[name] == 0 else f"is there {there[name]} times"
+                found.missing.append(
+                    f"arms.{arm}: SGLang plugin {name} {what} for {plan.python}; see doctor"
+                )
+
+
 def _check_port(plan: Plan, found: Preflight) -> None:
     for host, port in {(launch.host, launch.port) for launch in plan.launches}:
         if port is None:
@@ -107,6 +138,7 @@ def _check_engine(
         )
         found.notes.append("server flags were not checked, since SGLang's version is another")
         return
+    _check_plugins(plan, found)
     say("asking SGLang's own parser about the server flags")
     # Launches of one arm and layout differ in nothing that is parsed.
     commands = {tuple(launch.argv[3:]): launch.id for launch in reversed(plan.launches)}

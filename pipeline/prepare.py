@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from launchers.host import EnginePackages, Host, look, mixed_comm_not_built, probe
 from launchers.models import prepared_path
 from pipeline.plan import Plan, PlanModel, make_plan
 from pipeline.provenance import gather
@@ -16,8 +17,9 @@ from pipeline.records import write_json
 from pipeline.run_folder import RunFolder
 from pipeline.spec import Experiment
 from pipeline.spec_load import load_experiment
+from pipeline.support import marked, unsupported_here
 
-__all__ = ["create", "planned"]
+__all__ = ["create", "for_this_machine", "planned"]
 
 
 def planned(
@@ -49,6 +51,19 @@ def planned(
         cores=cores,
     )
     return experiment, plan
+
+
+def for_this_machine(plan: Plan, runs: Path, environ: Mapping[str, str]) -> Plan:
+    """The plan with every launch marked that this machine cannot run, before anything starts."""
+    if plan.engine == "fake":
+        return plan
+    unsupported = unsupported_here(
+        plan,
+        look(runs, environ) if plan.device == "cuda" else Host(),
+        probe(plan.python) if plan.device == "cuda" else EnginePackages(),
+        lambda: mixed_comm_not_built(plan.python),
+    )
+    return marked(plan, unsupported)
 
 
 def create(

@@ -26,6 +26,7 @@ class CellFolder:
         self.record = root / "record.json"
         self.job_log = root / "job.log"
         self.answers = root / "answers.jsonl"
+        self.logprobs = root / "logprobs.jsonl"
 
     def load(self) -> Record | None:
         """The cell's record; None while there is none.

@@ -17,6 +17,7 @@ from pydantic import (
 from evals import JOBS
 from evals.accuracy import AccuracySettings
 from evals.latency import LatencySettings
+from evals.logprobs import LogprobsSettings
 from launchers.backends import BACKENDS, ArgValue
 from launchers.engines import ENGINE_VERSIONS
 from launchers.models import MODELS
@@ -32,7 +33,9 @@ _FACT = re.compile(
 Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=60)]
 Args = dict[str, ArgValue]
 Env = dict[str, str]
-JobSpec = Annotated[AccuracySettings | LatencySettings, Field(discriminator="kind")]
+JobSpec = Annotated[
+    AccuracySettings | LatencySettings | LogprobsSettings, Field(discriminator="kind")
+]
 
 
 class _Strict(BaseModel):
@@ -222,7 +225,8 @@ class Gate(_Strict):
         gt=0,
         lt=1,
         description="For a score: the largest drop that is acceptable, as a fraction (0.02 is 2 "
-        "points). For latency and throughput: the largest relative change (0.03 is 3 %).",
+        "points). For latency and throughput: the largest relative change (0.03 is 3 %). For "
+        "logprob_shift: the largest mean shift in nats.",
     )
     floor: float | None = Field(
         default=None,

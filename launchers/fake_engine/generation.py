@@ -56,7 +56,7 @@ class Generator:
     def __init__(self, settings: FakeSettings, book: AnswerBook, witnesses: Witnesses) -> None:
         self.faults = Faults(settings.faults)
         self.pace = Pace(settings)
-        self._settings = settings
+        self.settings = settings
         self._book = book
         self._witnesses = witnesses
         self._number = 0
@@ -89,7 +89,7 @@ class Generator:
         if effect.output != "as told":
             return [""] if effect.output == "empty" else [], "stop"
         limit = _ANSWER_LIMIT if ask.max_tokens is None else ask.max_tokens
-        said = reply(self._settings, self._book.find(ask.prompt))
+        said = reply(self.settings, self._book.find(ask.prompt))
         endless = said.endless or ask.ignore_eos
         whole = tokens(said.text, _ANSWER_LIMIT, endless=False)
         pieces = tokens(said.text, limit, endless=endless)

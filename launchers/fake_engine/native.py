@@ -10,6 +10,7 @@ from aiohttp import web
 
 from launchers.fake_engine.exchange import BadRequest, body_of, count, send_events
 from launchers.fake_engine.generation import Ask, Generation, Generator
+from launchers.fake_engine.logprobs import logprobs_info
 
 __all__ = ["Native"]
 
@@ -48,6 +49,12 @@ class Native:
             return await send_events(request, self._events(made[0]))
         await asyncio.gather(*(self._generator.finish(one) for one in made))
         answers = [_document(one) for one in made]
+        if body.get("return_logprob") is True:
+            top = count_of(body, "top_logprobs_num", 0)
+            for one, answer in zip(made, answers, strict=True):
+                answer["meta_info"] |= logprobs_info(
+                    self._generator.settings, one.ask.prompt, len(one.pieces), top
+                )
         return web.json_response(answers if batch else answers[0])
 
     async def _events(self, one: Generation) -> Any:  # noqa: ANN401 - an async generator of bytes
@@ -97,6 +104,14 @@ def _meta(one: Generation, done: int) -> dict[str, Any]:
         "completion_tokens": done,
         "cached_tokens": 0,
     }
+
+
+def count_of(body: dict[str, Any], name: str, default: int) -> int:
+    """A count in a request's body."""
+    value = body.get(name, default)
+    if type(value) is not int or value < 0:
+        raise BadRequest(f"{name} must be a count, not {value!r}")
+    return value
 
 
 def _asks(body: dict[str, Any], arrived: float) -> tuple[list[Ask], bool]:

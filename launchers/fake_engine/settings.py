@@ -184,6 +184,12 @@ class FakeSettings(_Strict):
         description="JSON lines files of the questions it can answer: problem and expected_answer,"
         " or rows of GSM8K or GPQA as published.",
     )
+    logprob_shift: float = Field(
+        default=0.0, description="Nats by which decoded tokens are less likely than they should be."
+    )
+    logprob_noise: NonNegativeFloat = Field(
+        default=0.0, description="Nats, at most, by which a launch moves each of them."
+    )
     faults: Annotated[tuple[Fault, ...], Field(strict=False)] = Field(
         default=(), description="What goes wrong, and when."
     )

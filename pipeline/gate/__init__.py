@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from evals.metrics import METRICS
 from pipeline.facts import Facts
-from pipeline.gate import accuracy, proof, rows, speed
+from pipeline.gate import accuracy, numerics, proof, rows, speed
 from pipeline.gate.comparable import undeclared
-from pipeline.gate.evidence import Answers, Evidence, Key, collect, is_fraction
+from pipeline.gate.evidence import Answers, Evidence, Key, Trails, collect, is_fraction
 from pipeline.gate.model import (
     EXIT_CODES,
     Check,
@@ -38,6 +38,7 @@ def judge(
     records: Iterable[Record],
     answers: Answers,
     facts: Mapping[str, Facts],
+    trails: Trails = lambda _record: (),
 ) -> Judgement:
     """Judge a run.
 
@@ -48,12 +49,13 @@ def judge(
             :class:`pipeline.records.RecordError`, which makes the record missing.
         facts: What each launch ran with, by its id; empty: the run kept none, so that nothing but
             what its records say is known.
+        trails: Gives the log-probabilities of a record of a logprobs job; as `answers`.
     """
     found = list(records)
     differing = undeclared(plan, facts, {r.launch for r in found if r.status is Status.OK})
     evidence = {
         (layout, arm, job): replace(side, differs=differing.get((layout, arm), ""))
-        for (layout, arm, job), side in collect(plan, found, answers).items()
+        for (layout, arm, job), side in collect(plan, found, answers, trails).items()
     }
     places = [
         (layout, arm)
@@ -115,13 +117,22 @@ def _checks(plan: Plan, place: _Place, evidence: Mapping[Key, Evidence]) -> list
 def _comparisons(plan: Plan, job: str, side: Evidence, reference: Evidence) -> list[Check]:
     gates: Mapping[str, Gate] = plan.gates.get(job, {})
     seen = {name for record in side.records for name in record.metrics} & METRICS.keys()
-    return [
+    made = [
         (accuracy if is_fraction(name) else speed).against_reference(
             job, name, side, reference, gates.get(name), plan.alpha
         )
         for name in METRICS
-        if name in gates or name in seen
+        if (name in gates or name in seen) and _judged(name)
     ]
+    if plan.jobs[job]["kind"] == "logprobs":
+        gate = gates.get(numerics.SHIFT)
+        made.append(numerics.against_reference(job, side, reference, gate, plan.alpha))
+    return made
+
+
+def _judged(metric: str) -> bool:
+    """Whether a metric is compared by its records' values; a shift is, by position."""
+    return METRICS[metric].better != "neither" and METRICS[metric].unit != "nats"
 
 
 def _layouts(
@@ -233,17 +244,22 @@ def _gate_gaps(plan: Plan, jobs: Mapping[str, Evidence]) -> list[str]:
 
 
 def _overall(plan: Plan, made: list[Row]) -> tuple[Verdict, str]:
-    verdict = worst(row.verdict for row in made)
+    judged = [row for row in made if row.verdict is not Verdict.UNSUPPORTED]
+    verdict = worst(row.verdict for row in judged)
+    left_out = len(made) - len(judged)
+    beside = f"; {left_out} unsupported on this machine" if left_out else ""
     floors = any(g.floor is not None for gates in plan.gates.values() for g in gates.values())
     if len(plan.arms) < 2 and not floors and verdict is Verdict.PASS:
         return Verdict.MISSING, "there is only the reference arm: nothing was compared"
     if not any(plan.gates.values()):
         return Verdict.MISSING, "no gate is set, so nothing is judged"
+    if left_out and not any(row.role == "arm" for row in judged):
+        return Verdict.MISSING, f"no arm but the reference can run here: nothing compared{beside}"
     count = sum(row.verdict is verdict for row in made)
     places = [f"{row.arm} on {row.layout}" for row in made if row.verdict is verdict]
     where = ", ".join(places[:_NAMED])
     if count > _NAMED:
         where += f" and {count - _NAMED} more"
     if verdict is Verdict.PASS:
-        return verdict, f"all {count} rows pass"
-    return verdict, f"{count} of {len(made)} rows {verdict.value}: {where}"
+        return verdict, f"all {count} rows pass{beside}"
+    return verdict, f"{count} of {len(made)} rows {verdict.value}: {where}{beside}"

@@ -14,7 +14,7 @@ __all__ = ["begin", "missing"]
 def begin(
     job: str,
     metric: str,
-    measure: Literal["difference", "ratio"],
+    measure: Literal["difference", "ratio", "shift"],
     arm: Evidence,
     reference: Evidence,
     gate: Gate | None,

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from math import isfinite
 
 from evals.job import Answer, Mark
+from evals.logprobs_files import Trail
 from evals.metrics import METRICS
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
 from pipeline.records import Record, RecordError, Status
 
-__all__ = ["Answers", "Evidence", "Key", "collect", "incomparable", "is_fraction", "problem_of"]
+__all__ = [
+    "Answers", "Evidence", "Key", "Trails", "asks", "collect", "incomparable", "is_fraction",
+    "problem_of",
+]  # fmt: skip
 
 Answers = Callable[[Record], Sequence[Answer]]
+Trails = Callable[[Record], Sequence[Trail]]
 Key = tuple[LayoutKey, str, str]
 """Layout, arm, job."""
 
@@ -34,6 +39,11 @@ _DIGESTS = ("ids_digest", "protocol_digest")
 def is_fraction(metric: str) -> bool:
     """True for what is judged question by question; all else is judged launch by launch."""
     return METRICS[metric].unit == ""
+
+
+def asks(metric: str) -> bool:
+    """True for what tells whether answers are right: fractions, and shifts of log-probabilities."""
+    return is_fraction(metric) or METRICS[metric].unit == "nats"
 
 
 def problem_of(record: Record | None) -> tuple[str, str, str] | None:
@@ -55,6 +65,7 @@ class Evidence:
         gap: Why the planned records are not all there; "" if they are.
         marks: Question id and mark of each answer, record by record, for jobs that ask questions.
             Their texts are not kept: a night's worth of long answers would fill the memory.
+        trails: What the logprobs job kept, record by record.
         differs: What nobody declared and the launches do not share with the reference; "" if
             nothing.
     """
@@ -62,6 +73,7 @@ class Evidence:
     records: Sequence[Record]
     gap: str
     marks: Sequence[Sequence[tuple[str, Mark]]]
+    trails: Sequence[Sequence[Trail]] = ()
     differs: str = ""
 
     def question_means(self, metric: str) -> dict[str, float]:
@@ -98,22 +110,28 @@ class Evidence:
             if any(not cell for cell in self.marks) or not self.question_means(metric):
                 return "no question was answered"
             return ""
+        if METRICS[metric].unit == "nats":
+            return "" if self.trails and all(self.trails) else "no log-probability was kept"
         without = [r.launch for r in self.records if not r.metrics.get(metric, 0.0) > 0]
         return f"no positive value in the record of {', '.join(without)}" if without else ""
 
 
-def collect(plan: Plan, records: Iterable[Record], answers: Answers) -> dict[Key, Evidence]:
+def collect(
+    plan: Plan, records: Iterable[Record], answers: Answers, trails: Trails
+) -> dict[Key, Evidence]:
     """Evidence for every layout, arm and job that the plan has cells for."""
     found = {record.cell: record for record in records}
     cells: dict[Key, list[tuple[str, Record | None]]] = defaultdict(list)
     for launch in plan.launches:
         for cell in launch.cells:
             cells[launch.layout, launch.arm, cell.job].append((cell.id, found.get(cell.id)))
-    return {key: _evidence(planned, answers) for key, planned in cells.items()}
+    return {key: _evidence(planned, answers, trails) for key, planned in cells.items()}
 
 
-def _evidence(planned: Sequence[tuple[str, Record | None]], answers: Answers) -> Evidence:
-    good: list[Record] = []
+def _evidence(
+    planned: Sequence[tuple[str, Record | None]], answers: Answers, trails: Trails
+) -> Evidence:
+    good: list[tuple[Record, Sequence[Trail]]] = []
     marks: list[Sequence[tuple[str, Mark]]] = []
     gaps: list[str] = []
     for cell, record in planned:
@@ -122,17 +140,22 @@ def _evidence(planned: Sequence[tuple[str, Record | None]], answers: Answers) ->
             status, failure, reason = problem if problem is not None else ("not run", "", "")
             gaps.append(f"{cell} {status}{f' ({failure})' if failure else ''}: {reason}")
             continue
-        if any(is_fraction(metric) for metric in record.metrics if metric in METRICS):
-            try:
+        walked: Sequence[Trail] = ()
+        try:
+            if any(is_fraction(metric) for metric in record.metrics if metric in METRICS):
                 marks.append([(answer.id, answer.mark) for answer in answers(record)])
-            except RecordError as error:
-                gaps.append(f"{cell}: {error}")
-                continue
-        good.append(record)
+            if record.kind == "logprobs":
+                walked = trails(record)
+        except RecordError as error:
+            gaps.append(f"{cell}: {error}")
+            continue
+        good.append((record, walked))
+    good.sort(key=lambda pair: pair[0].block)
     return Evidence(
-        records=sorted(good, key=lambda record: record.block),
+        records=[record for record, _ in good],
         gap=_gap(gaps, len(planned)),
         marks=marks,
+        trails=[walked for record, walked in good if record.kind == "logprobs"],
     )
 
 
@@ -157,7 +180,7 @@ def incomparable(one: Evidence, other: Evidence, metric: str) -> str:
         differing = sorted(n for n in names if settings.get(n) != record.settings.get(n))
         if differing:
             return f"not comparable: settings differ in {', '.join(differing)}"
-    if not is_fraction(metric):
+    if not asks(metric):
         return ""
     for name in _DIGESTS:
         values = {record.details.get(name) for record in records}

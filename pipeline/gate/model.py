@@ -30,13 +30,14 @@ Bounds = tuple[float, float]
 
 
 class Verdict(StrEnum):
-    """What may be said of a check, a row or a run."""
+    """What may be said of a check, a row or a run; ``unsupported`` of a row only."""
 
     PASS = "pass"  # noqa: S105 - a verdict, no password
     REGRESSED = "regressed"
     IMPROVED = "improved"
     INCONCLUSIVE = "inconclusive"
     MISSING = "missing"
+    UNSUPPORTED = "unsupported"
 
 
 EXIT_CODES = {
@@ -53,7 +54,10 @@ _WORST_FIRST = (
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The one that rules over the others; of none at all: missing, never pass."""
+    """The one that rules over the others; of none at all: missing, never pass.
+
+    What this machine cannot run says neither good nor bad of the rest, and is left out.
+    """
     found = set(verdicts)
     return next((verdict for verdict in _WORST_FIRST if verdict in found), Verdict.MISSING)
 
@@ -94,7 +98,8 @@ class Check(_Frozen):
         against: What the value is held against: the reference arm on the same layout, the gate's
             floor, or (reference arm only) the reference arm on its best other layout.
         gated: Whether a gate of the experiment asks for it; else it is shown, never judged.
-        measure: ``difference`` (arm minus reference), ``ratio`` (arm over reference) or ``level``.
+        measure: ``difference`` (arm minus reference), ``ratio`` (arm over reference), ``shift``
+            (mean distance to the reference, position by position) or ``level``.
         value: The arm's value.
         reference_value: The other side's value; None against a floor.
         estimate: The difference, the ratio, or the level itself.
@@ -104,7 +109,7 @@ class Check(_Frozen):
         p_worse_adjusted: After Holm over all gated checks of the same family.
         margin: The gate's margin.
         floor: The gate's floor, for checks against it.
-        n: Questions (difference, level) or launches an arm (ratio).
+        n: Questions (difference, level), launches an arm (ratio) or texts (shift).
         higher: Questions on which the arm's mean is higher.
         lower: Questions on which the arm's mean is lower.
         method: Interval and test that were used.
@@ -116,7 +121,7 @@ class Check(_Frozen):
     metric: str
     against: Literal["reference", "floor", "other layouts"]
     gated: bool
-    measure: Literal["difference", "ratio", "level"]
+    measure: Literal["difference", "ratio", "shift", "level"]
     value: float | None = None
     reference_value: float | None = None
     estimate: float | None = None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from evals.metrics import METRICS
-from pipeline.gate.evidence import Evidence, is_fraction, problem_of
+from pipeline.gate.evidence import Evidence, asks, is_fraction, problem_of
 from pipeline.gate.model import (
     Check,
     LaunchValue,
@@ -18,7 +18,7 @@ from pipeline.gate.model import (
 )
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
-from pipeline.records import Record
+from pipeline.records import Record, Status
 from pipeline.stats import mean_score
 
 __all__ = [
@@ -132,7 +132,7 @@ def hold_back(checks: Sequence[Check], *, broken_reference: bool) -> list[Check]
 
 
 def _asks(check: Check) -> bool:
-    return is_fraction(check.metric)
+    return asks(check.metric)
 
 
 def _taken_back(check: Check, reason: str) -> Check:
@@ -140,7 +140,13 @@ def _taken_back(check: Check, reason: str) -> Check:
 
 
 def row_verdict(checks: Sequence[Check], records: RecordSummary, gaps: Sequence[str]) -> Verdict:
-    """The worst of the gated checks; and a row with any record missing is never a pass."""
+    """The worst of the gated checks; and a row with any record missing is never a pass.
+
+    A row of which every record says that this machine cannot run it is unsupported, whatever the
+    gates miss in it.
+    """
+    if records.counts.get(Status.UNSUPPORTED, 0) == records.planned > 0:
+        return Verdict.UNSUPPORTED
     verdicts = [check.verdict for check in checks if check.verdict is not None]
     if records.problems or gaps:
         verdicts.append(Verdict.MISSING)
@@ -157,6 +163,8 @@ def row_reasons(
         if check.verdict is not None and (check.verdict not in _GOOD or verdict in _GOOD)
     ]
     told.sort(key=lambda check: check.verdict is not verdict)
+    if verdict is Verdict.UNSUPPORTED:
+        return list(dict.fromkeys(problem.reason for problem in records.problems))
     reasons = [f"{gate_name(check)}: {check.reason}" for check in told]
     reasons = list(dict.fromkeys([*reasons, *gaps]))
     unsaid = [p for p in records.problems if not any(p.cell in reason for reason in reasons)]

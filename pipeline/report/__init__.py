@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from evals.logprobs_files import Trail, read_trails
+from evals.questions import DataError
 from pipeline.gate import judge
 from pipeline.gate.evidence import problem_of
-from pipeline.records import Record, read_answers, write_atomic, write_json
+from pipeline.records import Record, RecordError, read_answers, write_atomic, write_json
 from pipeline.report.model import Report, failure_of
 from pipeline.report.render import render_html, render_markdown
 from pipeline.report.unchecked import caveats, not_checked
-from pipeline.run_folder import RunFolder
+from pipeline.run_folder import CellFolder, RunFolder
 
 __all__ = ["Report", "build", "write"]
 
@@ -24,7 +24,11 @@ def build(run: RunFolder) -> Report:
     plan = run.load_plan()
     records = list(run.records(plan))
     judgement = judge(
-        plan, records, lambda record: read_answers(_answers_of(run, record)), run.facts(plan)
+        plan,
+        records,
+        lambda record: read_answers(_cell_of(run, record).answers),
+        run.facts(plan),
+        lambda record: _trails(_cell_of(run, record)),
     )
     problems = [(record, problem_of(record)) for record in records]
     return Report(
@@ -49,5 +53,12 @@ def write(run: RunFolder) -> Report:
     return report
 
 
-def _answers_of(run: RunFolder, record: Record) -> Path:
-    return run.launch(record.launch).cell(record.job).answers
+def _cell_of(run: RunFolder, record: Record) -> CellFolder:
+    return run.launch(record.launch).cell(record.job)
+
+
+def _trails(cell: CellFolder) -> list[Trail]:
+    try:
+        return read_trails(cell.logprobs)
+    except DataError as error:
+        raise RecordError(str(error)) from error

@@ -46,6 +46,10 @@ def estimate_text(check: Check) -> str:
         return _NONE
     if check.measure == "ratio":
         return f"{check.estimate:.3f}{_interval(check.interval, 1, '.3f')}"
+    if check.measure == "shift":
+        noise = check.reference_value
+        told = "" if noise is None else f" (noise {noise:.4f})"
+        return f"{check.estimate:.4f} nats{told}"
     if check.measure == "level":
         return f"{100 * check.estimate:.2f} %{_interval(check.interval, 100, '.2f')}"
     return f"{100 * check.estimate:+.2f} pt{_interval(check.interval, 100, '+.2f')}"
@@ -66,6 +70,8 @@ def reference_text(check: Check) -> str:
 
 def limit_text(check: Check) -> str:
     """The gate: its margin, its floor, or a dash where there is none."""
+    if check.measure == "shift" and check.margin is not None:
+        return f"{check.margin:.4g} nats"
     if check.floor is not None:
         return f"at least {100 * check.floor:.4g} %"
     if check.margin is None:
@@ -79,7 +85,7 @@ def n_text(check: Check) -> str:
         return _NONE
     if check.measure == "ratio":
         return _launches(check.n)
-    return f"{check.n} questions"
+    return f"{check.n} {'texts' if check.measure == 'shift' else 'questions'}"
 
 
 def flips_text(check: Check) -> str:

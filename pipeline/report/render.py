@@ -79,6 +79,9 @@ def _gates(report: Report) -> list[str]:
     for job, gates in report.plan.gates.items():
         for name, gate in gates.items():
             metric = METRICS[name]
+            if metric.unit == "nats":
+                found.append(f"{job} {metric.label}: at most {gate.margin:.4g} nats")
+                continue
             unit = " points" if metric.unit == "" else " %"
             way = "lower" if metric.better == "higher" else "higher"
             text = f"{job} {metric.label}: at most {100 * gate.margin:.4g}{unit} {way}"

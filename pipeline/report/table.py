@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evals.metrics import METRICS
 from pipeline.gate.model import Check, Row, Verdict
+from pipeline.gate.numerics import SHIFT
 from pipeline.report.model import Report
 from pipeline.report.numbers import bounds_text, estimate_text, value_text
 
@@ -18,7 +19,10 @@ MARKS = {
     Verdict.IMPROVED: "▲",
     Verdict.INCONCLUSIVE: "?",
     Verdict.MISSING: "∅",
+    Verdict.UNSUPPORTED: "⊘",
 }
+
+_COMPARED_AS = {"": "difference", "nats": "shift"}
 
 # What the main table shows besides everything that is gated.
 _SHOWN = ("score", "median_itl_ms", "median_ttft_ms", "output_throughput")
@@ -68,11 +72,13 @@ def columns(report: Report) -> list[Column]:
             job=job,
             metric=name,
             label=f"{job} {metric.label}",
-            compared_as="difference" if metric.unit == "" else "ratio",
+            compared_as=_COMPARED_AS.get(metric.unit, "ratio"),
         )
         for job in report.plan.jobs
         for name, metric in METRICS.items()
-        if (job, name) in gated or ((job, name) in present and name in _SHOWN)
+        if (job, name) in gated
+        or ((job, name) in present and name in _SHOWN)
+        or (name == SHIFT and report.plan.jobs[job]["kind"] == "logprobs")
     ]
 
 

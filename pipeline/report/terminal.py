@@ -18,6 +18,7 @@ _STYLES = {
     Verdict.IMPROVED: "green",
     Verdict.INCONCLUSIVE: "yellow",
     Verdict.MISSING: "magenta",
+    Verdict.UNSUPPORTED: "dim",
 }
 
 

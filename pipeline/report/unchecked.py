@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from evals.metrics import METRICS
-from pipeline.gate.evidence import is_fraction
-from pipeline.gate.model import Judgement
+from pipeline.gate.evidence import asks
+from pipeline.gate.model import Judgement, Verdict
 from pipeline.plan import ArmPlan, Plan
 
 __all__ = ["caveats", "not_checked"]
@@ -39,11 +39,18 @@ def not_checked(plan: Plan, judgement: Judgement) -> list[str]:
     return [
         *_gates(plan),
         *_replication(plan),
+        *_unsupported(judgement),
         *_facts(judgement),
         *_premises(judgement),
         *_ungated(judgement),
         _NO_TRACE,
     ]
+
+
+def _unsupported(judgement: Judgement) -> Iterable[str]:
+    for row in judgement.rows:
+        if row.verdict is Verdict.UNSUPPORTED:
+            yield f"{row.arm} on {row.layout}, unsupported on this machine: {row.reasons[0]}."
 
 
 def _facts(judgement: Judgement) -> Iterable[str]:
@@ -57,14 +64,14 @@ def _gates(plan: Plan) -> Iterable[str]:
     gates = [(metric, gate) for metrics in plan.gates.values() for metric, gate in metrics.items()]
     if not gates:
         yield "Anything: no gate is set, so nothing is judged."
-    elif not any(is_fraction(metric) for metric, _ in gates):
+    elif not any(asks(metric) for metric, _ in gates):
         yield "Accuracy: no gate on a score, so a gain in speed may have been paid for in answers."
     elif all(gate.floor is None for metric, gate in gates if metric == "score"):
         yield (
             "The level of a score: no floor is set, so an answer that is wrong in every arm alike "
             "goes unnoticed."
         )
-    if gates and all(is_fraction(metric) for metric, _ in gates):
+    if gates and all(asks(metric) for metric, _ in gates):
         yield "Speed: no gate on latency or throughput."
 
 
@@ -104,7 +111,7 @@ def _premises(judgement: Judgement) -> Iterable[str]:
     unproved: dict[tuple[str, str], list[str]] = defaultdict(list)
     silent: list[str] = []
     for row in judgement.rows:
-        if not row.premises:
+        if not row.premises and row.verdict is not Verdict.UNSUPPORTED:
             silent.append(f"{row.arm} on {row.layout}")
         for premise in row.premises:
             if premise.state == "unproved":

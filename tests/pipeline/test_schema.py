@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from evals import JOBS
 from pipeline.experiment_schema import schema_text
 
 SCHEMA = Path(__file__).resolve().parents[2] / "experiments" / "schema.json"
@@ -19,4 +20,4 @@ def test_the_schema_knows_what_editors_should_offer() -> None:
     assert schema["additionalProperties"] is False
     assert {"extends", "name", "arms", "jobs", "gates"} <= schema["properties"].keys()
     (job,) = schema["properties"]["jobs"]["patternProperties"].values()
-    assert set(job["discriminator"]["mapping"]) == {"accuracy", "latency"}
+    assert set(job["discriminator"]["mapping"]) == set(JOBS)

@@ -1,0 +1,116 @@
+"""The process that asks for log-probabilities and writes each trail down as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from evals.answer_log import write_whole
+from evals.logprobs_files import FAILURE, TRAILS, Text, Trail, load_texts
+from evals.logprobs_settings import LogprobsSettings
+from evals.questions import DataError
+
+__all__ = ["main", "trail_of"]
+
+EXIT_OK, EXIT_BAD_DATA, EXIT_ERRORS = 0, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask every text; returns the exit code (0 all answered, 2 bad data, 3 a request failed)."""
+    parser = argparse.ArgumentParser(prog="python -m evals.logprobs_client", description=__doc__)
+    parser.add_argument("--base-url", required=True, help="http://host:port of the server")
+    parser.add_argument("--settings", required=True, help="LogprobsSettings as JSON")
+    parser.add_argument("--out", required=True, help="folder of the cell")
+    options = parser.parse_args(arguments)
+    cell = Path(options.out)
+    settings = LogprobsSettings.model_validate_json(options.settings)
+    try:
+        texts = load_texts(settings.data)
+    except DataError as error:
+        return _fail(cell, "bad-data", str(error), EXIT_BAD_DATA)
+    return _ask_all(options.base_url, settings, texts, cell)
+
+
+def _ask_all(base_url: str, settings: LogprobsSettings, texts: Sequence[Text], cell: Path) -> int:
+    """Repeat after repeat, each in an order of its own, so that batches differ between them."""
+    with (
+        (cell / TRAILS).open("xb", buffering=0) as file,
+        ThreadPoolExecutor(settings.concurrency) as pool,
+    ):
+        for repeat in range(settings.repeats):
+            ordered = texts if repeat % 2 == 0 else texts[::-1]
+            asked = {pool.submit(_ask, base_url, settings, text, repeat): text for text in ordered}
+            for future in as_completed(asked):
+                try:
+                    trail = future.result()
+                except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+                    pool.shutdown(cancel_futures=True)
+                    reason = f"{asked[future].id}: {type(error).__name__}: {error}"
+                    return _fail(cell, "errors", reason, EXIT_ERRORS)
+                file.write(trail.model_dump_json().encode() + b"\n")
+    return EXIT_OK
+
+
+def _ask(base_url: str, settings: LogprobsSettings, text: Text, repeat: int) -> Trail:
+    body = {
+        "text": text.text,
+        "sampling_params": {
+            "temperature": 0.0,
+            "max_new_tokens": settings.steps,
+            "ignore_eos": True,
+        },
+        "return_logprob": True,
+        "logprob_start_len": 0,
+        "top_logprobs_num": settings.top,
+    }
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(
+            f"{base_url}/generate", json=body, timeout=(10, settings.request_timeout_s)
+        )
+    if answer.status_code != requests.codes.ok:
+        raise ValueError(f"HTTP {answer.status_code}: {answer.text[:200]}")
+    return trail_of(answer.json()["meta_info"], text.id, repeat, steps=settings.steps)
+
+
+def trail_of(meta: dict[str, Any], text: str, repeat: int, *, steps: int) -> Trail:
+    """A trail from `meta_info` as SGLang fills it (0.5.23, managers/tokenizer_manager.py).
+
+    `output_token_logprobs` and `input_token_logprobs` are lists of [logprob, token, text], the
+    first of the input without a logprob; `output_top_logprobs` has such a list for each step.
+
+    Raises:
+        ValueError: Fewer steps than asked for, or lists that do not belong together.
+    """
+    taken = [(float(value), int(token)) for value, token, *_ in meta["output_token_logprobs"]]
+    top = [
+        [(int(token), float(value)) for value, token, *_ in step]
+        for step in meta["output_top_logprobs"]
+    ]
+    if len(taken) != steps or len(top) != steps:
+        raise ValueError(f"asked for {steps} steps, got {len(taken)} tokens and {len(top)} lists")
+    return Trail(
+        id=text,
+        repeat=repeat,
+        prefill=[float(value) for value, *_ in meta["input_token_logprobs"] if value is not None],
+        tokens=[token for _, token in taken],
+        logprobs=[value for value, _ in taken],
+        top=top,
+    )
+
+
+def _fail(cell: Path, failure_class: str, reason: str, code: int) -> int:
+    sys.stderr.write(f"logprobs client: {reason}\n")
+    write_whole(cell / FAILURE, json.dumps({"class": failure_class, "reason": reason}))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

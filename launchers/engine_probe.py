@@ -1,0 +1,66 @@
+"""Run by the engine's interpreter: what is installed there, as one line of JSON.
+
+Imports nothing of the engine, which would take seconds; `launchers/host.py` runs it.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+
+GROUPS = ("sglang.srt.plugins", "sglang.srt.platforms")
+
+
+def versions(names: list[str]) -> dict[str, str]:
+    """Versions by distribution name; what is not installed is left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def plugins() -> list[dict[str, str]]:
+    """Every SGLang plugin that this interpreter can see."""
+    return [
+        {
+            "group": group,
+            "name": point.name,
+            "value": point.value,
+            "distribution": point.dist.name if point.dist else "unknown",
+        }
+        for group in GROUPS
+        for point in metadata.entry_points(group=group)
+    ]
+
+
+def tool(name: str) -> str | None:
+    """The last line of `name --version`, and where it is; None: not on PATH."""
+    path = shutil.which(name)
+    if path is None:
+        return None
+    try:
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{path}: {error}"
+    lines = done.stdout.strip().splitlines()
+    return f"{lines[-1] if lines else 'says nothing'} ({path})"
+
+
+if __name__ == "__main__":
+    print(
+        json.dumps(
+            {
+                "python": sys.version.split()[0],
+                "versions": versions(sys.argv[1:]),
+                "plugins": plugins(),
+                "nvcc": tool("nvcc"),
+                "nsys": tool("nsys"),
+            }
+        )
+    )

@@ -1,0 +1,125 @@
+"""`servegate doctor`: looks at this machine and prints what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from launchers.backends import BACKENDS
+from launchers.host import EnginePackages, build_mixed_comm, look, mixed_comm_not_built, probe
+from pipeline import exit_codes
+from pipeline.doctor import Diagnosis, diagnose
+from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.preflight import preflight
+from pipeline.prepare import for_this_machine, planned
+from pipeline.spec import Experiment
+
+__all__ = ["Build", "examine", "show"]
+
+_BUILD_S = 3600.0
+_MARKS = {"ok": ("✓", "green"), "missing": ("✗", "bold red"), "note": ("!", "yellow")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """That MixedComm's kernels are to be built; `arch` None: for the GPUs of this machine."""
+
+    arch: str | None = None
+
+
+def examine(
+    file: Path | None,
+    overrides: list[str] | None,
+    engine: str | None,
+    build: Build | None,
+    console: Console,
+) -> Diagnosis:
+    """Look at the machine, build what was asked for, and say what it means for the experiment.
+
+    Raises:
+        pipeline.spec_load.SpecError: The experiment file is wrong.
+    """
+    runs = Path("runs")
+    host = look(runs, os.environ)
+    if file is None:
+        packages = probe(sys.executable)
+        built = _built(sys.executable, packages, build, console, wanted=bool(host.gpus))
+        presets = for_this_machine(_presets(), runs, os.environ)
+        return diagnose(host, packages, not_built=built, presets=presets)
+    spec, plan = planned(file, overrides, engine)
+    packages = probe(plan.python)
+    wanted = bool(host.gpus) and plan.device == "cuda" and plan.engine == "sglang"
+    built = _built(plan.python, packages, build, console, wanted=wanted)
+    found = preflight(plan, spec, say=lambda text: console.print(f"{text} ...", style="dim"))
+    marked = for_this_machine(plan, runs, os.environ)
+    return diagnose(host, packages, not_built=built, plan=marked, preflight=found)
+
+
+def _presets() -> Plan:
+    """The four presets at TP 2, 4 and 8 with attention DP 2, to be marked for this machine."""
+    experiment = Experiment.model_validate(
+        {
+            "name": "presets",
+            "model": {"path": "any/model"},
+            "layouts": [{"tp": tp, "attention_dp": [2]} for tp in (2, 4, 8)],
+            "arms": {name: {"preset": name} for name in BACKENDS},
+            "reference": "nccl",
+            "jobs": {"gsm8k": {"kind": "accuracy"}},
+        }
+    )
+    model = PlanModel(path="any/model", served_name="any/model", tokenizer="any/model")
+    return make_plan(experiment, model=model, python=sys.executable, cores=1)
+
+
+def _built(
+    python: str, packages: EnginePackages, build: Build | None, console: Console, *, wanted: bool
+) -> str | None:
+    """Why MixedComm's kernels are not built; asked only where they can be used or are to be."""
+    if packages.problem or "flashinfer-python" not in packages.versions:
+        return "FlashInfer is not installed" if build is not None else None
+    if build is not None:
+        log = Path(tempfile.mkdtemp(prefix="servegate-build-")) / "build.log"
+        console.print(f"building FlashInfer's MixedComm kernels, many minutes; log: {log}")
+        return build_mixed_comm(python, log, _BUILD_S, build.arch)
+    return mixed_comm_not_built(python) if wanted else None
+
+
+def show(diagnosis: Diagnosis, console: Console, *, as_json: bool) -> int:
+    """Print it; returns the exit code: 0 if all that was asked for can run, else 3."""
+    if as_json:
+        print(json.dumps(diagnosis.model_dump(mode="json"), indent=2))
+    else:
+        width = None if console.is_terminal else 160
+        for table in _tables(diagnosis):
+            Console(width=width).print(table)
+    return exit_codes.PASS if diagnosis.can_run else exit_codes.CANNOT_VOUCH
+
+
+def _tables(diagnosis: Diagnosis) -> list[Table]:
+    machine = Table(title=None, pad_edge=False)
+    machine.add_column("", no_wrap=True)
+    machine.add_column("what", no_wrap=True)
+    machine.add_column("found", overflow="fold")
+    machine.add_column("what to do", overflow="fold")
+    for finding in diagnosis.findings:
+        mark, style = _MARKS[finding.state]
+        machine.add_row(
+            Text(mark, style=style), finding.name, Text(finding.found), Text(finding.do)
+        )
+    if not diagnosis.cells:
+        return [machine]
+    cells = Table(title=None, pad_edge=False)
+    for name in ("layout", "arm", "launches", "here"):
+        cells.add_column(name, overflow="fold")
+    for cell in diagnosis.cells:
+        here = Text(f"unsupported: {cell.reason}", style="yellow") if cell.reason else Text("ok")
+        cells.add_row(cell.layout, cell.arm, str(cell.launches), here)
+    return [machine, cells]
