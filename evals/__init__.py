@@ -1,6 +1,7 @@
 """What is asked of a server and how it is marked: jobs by kind, each run as its own process."""
 
 from evals.accuracy import AccuracyJob
+from evals.comm_kernels import CommKernelsJob
 from evals.job import Job
 from evals.latency import LatencyJob
 from evals.logprobs import LogprobsJob
@@ -11,4 +12,5 @@ JOBS: dict[str, Job] = {
     "accuracy": AccuracyJob(),
     "latency": LatencyJob(),
     "logprobs": LogprobsJob(),
+    "comm-kernels": CommKernelsJob(),
 }

@@ -26,6 +26,7 @@ class AccuracyJob:
     kind: str = "accuracy"
     settings_type: type[JobSettings] = AccuracySettings
     gated: tuple[str, ...] = ("score", "no_answer_rate", "truncated_rate")
+    alone: bool = False
 
     def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         """The job's name is the benchmark unless the settings say another."""

@@ -123,6 +123,8 @@ class Job(Protocol):
     settings_type: type[JobSettings]
     gated: tuple[str, ...]
     """Names of the metrics that a gate may judge, in the order of a report."""
+    alone: bool
+    """Whether it needs a launch of its own, on which nothing else is measured."""
 
     def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings as written, with what follows from the job's name filled in."""

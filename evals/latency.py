@@ -34,6 +34,7 @@ class LatencyJob:
     kind: str = "latency"
     settings_type: type[JobSettings] = LatencySettings
     gated: tuple[str, ...] = tuple(FIELDS)
+    alone: bool = False
 
     def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Nothing follows from the job's name."""

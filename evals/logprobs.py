@@ -27,6 +27,7 @@ class LogprobsJob:
     kind: str = "logprobs"
     settings_type: type[JobSettings] = LogprobsSettings
     gated: tuple[str, ...] = ("logprob_shift",)
+    alone: bool = False
 
     def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Nothing follows from the job's name."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from evals import JOBS
+from evals.job import JobSettings
 from launchers.backends import BACKENDS, MIXED_COMM_PLUGIN, ArgValue, Backend
 from launchers.engines import LaunchSettings, launch_argv, launch_env
 from pipeline.layout import LayoutKey
@@ -108,7 +111,8 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
 
     Blocks are passes over all arms and layouts. Inside a block the arms of one layout follow one
     another directly, so that slow drift hits them alike, in an order that is counterbalanced over
-    blocks (:func:`pipeline.order.counterbalanced`).
+    blocks (:func:`pipeline.order.counterbalanced`). Jobs that want a launch of their own get one
+    for each arm and layout behind all blocks.
 
     Args:
         experiment: A validated experiment.
@@ -125,18 +129,13 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
     switches = {name for arm in arms for name in arm.env} | {
         name for backend in BACKENDS.values() for name in backend.env
     }
-    launches: list[Launch] = []
-    for block in range(experiment.launches):
-        ordered = layouts if block % 2 == 0 else layouts[::-1]
-        for layout in ordered:
-            for position in counterbalanced(len(arms), block, seed=experiment.seed):
-                launches.append(
-                    _launch(
-                        experiment, arms[position], layout, block,
-                        index=len(launches), model=model, python=python, cores=cores,
-                        switches=switches,
-                    )
-                )  # fmt: skip
+    launches = [
+        _launch(
+            experiment, arm, layout, block, jobs,
+            index=index, model=model, python=python, cores=cores, switches=switches,
+        )
+        for index, (arm, layout, block, jobs) in enumerate(_schedule(experiment, arms, layouts))
+    ]  # fmt: skip
     plan = Plan(
         experiment=experiment.name,
         description=experiment.description,
@@ -157,6 +156,24 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
         launches=launches,
     )
     return plan.model_copy(update={"hash": _hash(plan)})
+
+
+def _schedule(
+    experiment: Experiment, arms: Sequence[ArmPlan], layouts: Sequence[LayoutKey]
+) -> Iterator[tuple[ArmPlan, LayoutKey, int, Mapping[str, JobSettings]]]:
+    """Arm, layout, block and jobs of each launch, in order."""
+    common = {name: job for name, job in experiment.jobs.items() if not JOBS[job.kind].alone}
+    for block in range(experiment.launches if common else 0):
+        for layout in layouts if block % 2 == 0 else layouts[::-1]:
+            for position in counterbalanced(len(arms), block, seed=experiment.seed):
+                yield arms[position], layout, block, common
+    # Behind everything that is measured: servers that are profiled.
+    for name, job in experiment.jobs.items():
+        if JOBS[job.kind].alone:
+            for block in range(1 if job.launches is None else job.launches):
+                for layout in layouts:
+                    for arm in arms:
+                        yield arm, layout, block, {name: job}
 
 
 def _hash(plan: Plan) -> str:
@@ -198,6 +215,7 @@ def _launch(  # noqa: PLR0913 - one call site; each is a different thing
     arm: ArmPlan,
     layout: LayoutKey,
     block: int,
+    jobs: Mapping[str, JobSettings],
     *,
     index: int,
     model: PlanModel,
@@ -247,7 +265,7 @@ def _launch(  # noqa: PLR0913 - one call site; each is a different thing
                 kind=job.kind,
                 settings=job.model_dump(mode="json"),
             )
-            for name, job in experiment.jobs.items()
+            for name, job in jobs.items()
             if job.launches is None or block < job.launches
         ],
     )

@@ -16,6 +16,7 @@ from pydantic import (
 
 from evals import JOBS
 from evals.accuracy import AccuracySettings
+from evals.comm_kernels import CommKernelsSettings
 from evals.latency import LatencySettings
 from evals.logprobs import LogprobsSettings
 from launchers.backends import BACKENDS, ArgValue
@@ -34,7 +35,8 @@ Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=60)]
 Args = dict[str, ArgValue]
 Env = dict[str, str]
 JobSpec = Annotated[
-    AccuracySettings | LatencySettings | LogprobsSettings, Field(discriminator="kind")
+    AccuracySettings | LatencySettings | LogprobsSettings | CommKernelsSettings,
+    Field(discriminator="kind"),
 ]
 
 

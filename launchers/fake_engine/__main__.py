@@ -18,8 +18,10 @@ from launchers.fake_engine.settings import (
     CrashAtStart,
     FakeSettings,
     IgnoreEnv,
+    PluginFailed,
     PortInUse,
     SlowStart,
+    SymmetricMemoryOff,
 )
 from launchers.fake_engine.witness import Witnesses
 from launchers.mixed_comm.settings import SettingsError
@@ -37,13 +39,18 @@ def main(argv: Sequence[str]) -> int:
     except (UsageError, AnswersError, ValidationError) as error:
         print(f"fake_engine: error: {error}", file=sys.stderr)
         return _USAGE
+    if any(isinstance(fault, SymmetricMemoryOff) for fault in settings.faults):
+        args["enable_symm_mem"] = False
     print(f"server_args={args}", flush=True)
+    for fault in settings.faults:
+        if isinstance(fault, PluginFailed):
+            print(f"Failed to execute general plugin: {fault.name}", file=sys.stderr, flush=True)
     code = _fail_at_start(settings, args)
     if code is not None:
         return code
     ignores = any(isinstance(fault, IgnoreEnv) for fault in settings.faults)
     try:
-        witnesses = Witnesses.begin(args, {} if ignores else os.environ)
+        witnesses = Witnesses.begin(args, {} if ignores else os.environ, settings.faults)
     except SettingsError as error:
         print(f"mixed-comm: {error}", file=sys.stderr)
         return 1

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from launchers.fake_engine.exchange import body_of
 from launchers.fake_engine.generation import Generator
+from launchers.fake_engine.profile import write_traces
 from launchers.fake_engine.settings import FakeSettings
 from launchers.fake_engine.witness import SPOKEN_VERSION
 
@@ -95,8 +99,12 @@ class Control:
         """POST /flush_cache: there is none."""
         return web.Response(text="Cache flushed.\n")
 
-    async def start_profile(self, _: web.Request) -> web.Response:
-        """POST /start_profile: no trace is written."""
+    async def start_profile(self, request: web.Request) -> web.Response:
+        """POST /start_profile: the traces of all ranks at once, where a folder is given."""
+        body = await body_of(request) if request.can_read_body else {}
+        folder, steps = body.get("output_dir"), body.get("num_steps")
+        if isinstance(folder, str) and isinstance(steps, int):
+            write_traces(self._args, os.environ, self._settings, Path(folder), steps)
         return web.Response(text="Start profiling.\n")
 
     async def stop_profile(self, _: web.Request) -> web.Response:

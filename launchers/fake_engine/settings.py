@@ -24,8 +24,12 @@ __all__ = [
     "Http500Every",
     "IgnoreEnv",
     "LogSchedulerException",
+    "PluginFailed",
     "PortInUse",
+    "RankPassesThrough",
     "SlowStart",
+    "SymmetricMemoryOff",
+    "WrongKernels",
     "ZeroTokens",
 ]
 
@@ -118,6 +122,34 @@ class IgnoreEnv(_Strict):
     kind: Literal["ignore_env"]
 
 
+class WrongKernels(_Strict):
+    """Its traces show kernels of another family than the arm claims, or of none."""
+
+    kind: Literal["wrong_kernels"]
+    family: str
+    per_layer: PositiveInt = 2
+
+
+class RankPassesThrough(_Strict):
+    """One rank's witness counts calls as passed through that the others took."""
+
+    kind: Literal["rank_passes_through"]
+    rank: NonNegativeInt
+
+
+class SymmetricMemoryOff(_Strict):
+    """Takes --enable-symm-mem and switches it off, as SGLang does for some models and devices."""
+
+    kind: Literal["symmetric_memory_off"]
+
+
+class PluginFailed(_Strict):
+    """Logs that a plugin failed, as SGLang does, and serves without it."""
+
+    kind: Literal["plugin_failed"]
+    name: str = "servegate_mixed_comm"
+
+
 Fault = Annotated[
     CrashAtStart
     | PortInUse
@@ -128,7 +160,11 @@ Fault = Annotated[
     | EmptyOutput
     | ZeroTokens
     | Http500Every
-    | IgnoreEnv,
+    | IgnoreEnv
+    | WrongKernels
+    | RankPassesThrough
+    | SymmetricMemoryOff
+    | PluginFailed,
     Field(discriminator="kind"),
 ]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
+from launchers.fake_engine.settings import Fault, RankPassesThrough
 from launchers.mixed_comm.policy import (
     Call,
     Direction,
     Layout,
     Matrix,
     Operation,
+    Reason,
     choose,
     layout_reason,
 )
@@ -35,11 +38,16 @@ class Witnesses:
     Not for every token: counting must not show in this arm's pace.
     """
 
-    def __init__(self, ranks: list[tuple[Witness, Layout]]) -> None:
+    def __init__(
+        self, ranks: list[tuple[Witness, Layout]], passing: AbstractSet[int] = frozenset()
+    ) -> None:
         self._ranks = ranks
+        self._passing = passing
 
     @classmethod
-    def begin(cls, args: Mapping[str, Any], environment: Mapping[str, str]) -> Witnesses:
+    def begin(
+        cls, args: Mapping[str, Any], environment: Mapping[str, str], faults: Sequence[Fault]
+    ) -> Witnesses:
         """Write the first files, where the environment switches the plugin on and SGLang loads it.
 
         Raises:
@@ -52,7 +60,10 @@ class Witnesses:
         for rank in range(args["tp_size"]):
             layout = _layout(args, rank)
             ranks.append((Witness(settings.witness_dir, _identity(layout)), layout))
-        return cls(ranks)
+            state = "active" if layout_reason(layout) is None else f"idle ({layout_reason(layout)})"
+            print(f"MIXEDCOMM_PLUGIN {state} rank={rank} op-handler=fake", flush=True)
+        passing = {fault.rank for fault in faults if isinstance(fault, RankPassesThrough)}
+        return cls(ranks, passing)
 
     def served(self) -> None:
         """Count a request."""
@@ -66,7 +77,9 @@ class Witnesses:
                 (Direction.SCATTER, big, small),
             ):
                 operation = choose(_call(direction, layout, small, big), layout)
-                if isinstance(operation, Operation):
+                if layout.rank in self._passing and direction is Direction.GATHER:
+                    witness.passed(Reason.DTYPE)
+                elif isinstance(operation, Operation):
                     witness.took(operation, x, out, _DTYPE)
 
 

@@ -7,10 +7,12 @@ bits on every rank.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +23,9 @@ from launchers.torch_cpu.board import SLOT, Board, length, usable
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 BACKEND = "servegate_shm"
 
@@ -61,6 +66,23 @@ def _boot_id() -> str:
         return stream.read().strip()
 
 
+def _seen_as(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Show a collective in a profiler's trace under the name that torch's own backends have there.
+
+    torch calls a group that is written in Python directly, past the operators that it would trace.
+    """
+
+    def wrap(method: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(method)
+        def traced(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with torch.profiler.record_function(name):
+                return method(*args, **kwargs)
+
+        return traced
+
+    return wrap
+
+
 class SharedMemoryGroup(dist.ProcessGroup):  # type: ignore[misc]  # torch is not followed
     """The collectives that SGLang's tensor and attention groups use; each is done on return.
 
@@ -76,6 +98,7 @@ class SharedMemoryGroup(dist.ProcessGroup):  # type: ignore[misc]  # torch is no
         """What torch.distributed.get_backend says."""
         return BACKEND
 
+    @_seen_as("c10d::allreduce_")
     def allreduce(self, tensors: list[torch.Tensor], opts: Any = None) -> Any:
         """Reduce the one tensor over all ranks, in place."""
         (tensor,) = tensors
@@ -93,6 +116,7 @@ class SharedMemoryGroup(dist.ProcessGroup):  # type: ignore[misc]  # torch is no
             tensor.copy_(flat.view(tensor.shape))
         return _done(tensors)
 
+    @_seen_as("c10d::_allgather_base_")
     def all_gather_single(self, output: torch.Tensor, given: torch.Tensor, _: Any = None) -> Any:
         """Concatenate every rank's tensor, in rank order, into `output`."""
         flat = given.contiguous().view(-1)
@@ -103,6 +127,7 @@ class SharedMemoryGroup(dist.ProcessGroup):  # type: ignore[misc]  # torch is no
             rows[:, start : start + step].copy_(self._gather(part))
         return _done([output])
 
+    @_seen_as("c10d::_reduce_scatter_base_")
     def reduce_scatter_single(
         self, output: torch.Tensor, given: torch.Tensor, opts: Any = None
     ) -> Any:
@@ -116,6 +141,7 @@ class SharedMemoryGroup(dist.ProcessGroup):  # type: ignore[misc]  # torch is no
             flat[start : start + step].copy_(_reduce(everybody[:, self._board.rank], opts))
         return _done([output])
 
+    @_seen_as("c10d::broadcast_")
     def broadcast(self, tensors: list[torch.Tensor], opts: Any) -> Any:
         """Give everybody the root's tensor, in place."""
         (tensor,) = tensors

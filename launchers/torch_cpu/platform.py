@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psutil
+import torch
 from sglang.srt.platforms.device_mixin import PlatformEnum
 from sglang.srt.platforms.interface import PlatformCapabilities, SRTPlatform
 
@@ -38,6 +39,14 @@ class TorchCpuPlatform(SRTPlatform):  # type: ignore[misc]  # SGLang ships no ty
     def get_torch_distributed_backend_str(self) -> str:
         """Shared memory between the ranks of one host; Gloo where that is not safe."""
         return collectives.backend_name()
+
+    def get_torch_profiler_activity_str(self) -> str:
+        """The activity that /start_profile is asked for; SGLang asks every platform for its own."""
+        return "CPU"
+
+    def get_torch_profiler_activity(self) -> torch.profiler.ProfilerActivity:
+        """The same as torch's."""
+        return torch.profiler.ProfilerActivity.CPU
 
     def init_backend(self) -> None:
         """Put right what SGLang only does for its own CPU engine; once a process.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pipeline.premises.arguments import arguments, layout
 from pipeline.premises.environment import environment, plugins
 from pipeline.premises.evidence import KERNELS, Claims, Evidence
+from pipeline.premises.kernels import decode_kernels
 from pipeline.premises.path import communication_path, unsettled
 from pipeline.records import PremiseResult
 
@@ -40,13 +41,16 @@ def check_start(claims: Claims, evidence: Evidence) -> list[PremiseResult]:
 
 def check_premises(claims: Claims, evidence: Evidence) -> list[PremiseResult]:
     """One result for each premise that is asked of a record, in a fixed order."""
-    return [
+    found = [
         layout(claims, evidence),
         arguments(claims, evidence),
         environment(claims, evidence),
         plugins(claims, evidence),
         communication_path(claims, evidence, served=True),
     ]
+    if evidence.kernels is not None:
+        found.append(decode_kernels(claims, evidence.kernels))
+    return found
 
 
 def disproved(results: Sequence[PremiseResult]) -> str:

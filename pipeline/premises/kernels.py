@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from evals.comm_kernels.expected import disagreements, expectation
-
 from pipeline.premises.evidence import KERNELS, Claims, found
 from pipeline.records import PremiseResult
 

@@ -59,7 +59,7 @@ def test_calculate_refuses_code(expr: str) -> None:
         ("100 K", 101, False),
     ],
 )
-def test_agrees(choice: str, exact: float, same: bool) -> None:  # noqa: FBT001
+def test_agrees(choice: str, exact: float, same: bool) -> None:
     shown = leading_number(choice)
     assert shown is not None
     assert agrees(shown, exact) is same

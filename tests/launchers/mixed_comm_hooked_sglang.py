@@ -139,7 +139,7 @@ def passing() -> dict[str, Any]:
         big: torch.Tensor,
         small: torch.Tensor,
         forward_batch: object,
-        is_partial: bool,  # noqa: FBT001 - SGLang's signature
+        is_partial: bool,
     ) -> None:
         handed_on = forward_batch in batches.values()
         reached.append([list(big.shape), list(small.shape), handed_on, is_partial])

@@ -1,0 +1,189 @@
+"""The process that fills a batch, has SGLang trace some decode steps, and waits for the files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from evals.answer_log import write_whole
+from evals.comm_kernels.settings import CommKernelsSettings
+
+__all__ = ["FACTS", "FAILURE", "TRACES", "layers_of", "main", "trace_files"]
+
+TRACES = "traces"
+FACTS = "traced.json"
+FAILURE = "failure.json"
+EXIT_OK, EXIT_FAILED = 0, 3
+
+_POLL_S = 0.5
+_SETTLED_S = 2.0  # a file that did not grow for so long is whole
+_FIRST_TOKEN = 3  # an ordinary token; which one does not matter
+
+
+class _Failed(RuntimeError):
+    """Why no trace came about: class and reason."""
+
+    def __init__(self, failure_class: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure_class = failure_class
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trace; returns the exit code (0 all files are there, 3 not)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evals.comm_kernels.client", description=__doc__
+    )
+    parser.add_argument("--base-url", required=True, help="http://host:port of the server")
+    parser.add_argument("--settings", required=True, help="CommKernelsSettings as JSON")
+    parser.add_argument("--out", required=True, help="folder of the cell")
+    options = parser.parse_args(arguments)
+    cell = Path(options.out)
+    settings = CommKernelsSettings.model_validate_json(options.settings)
+    try:
+        _trace(options.base_url, settings, cell)
+    except (_Failed, requests.RequestException, ValueError, KeyError) as error:
+        failure = error.failure_class if isinstance(error, _Failed) else "errors"
+        reason = str(error) if isinstance(error, _Failed) else f"{type(error).__name__}: {error}"
+        sys.stderr.write(f"comm-kernels client: {reason}\n")
+        write_whole(cell / FAILURE, json.dumps({"class": failure, "reason": reason}))
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _trace(base_url: str, settings: CommKernelsSettings, cell: Path) -> None:
+    info = _get(f"{base_url}/server_info")
+    ranks = int(info["tp_size"])
+    layers = settings.layers if settings.layers is not None else layers_of(info.get("model_path"))
+    facts = {"ranks": ranks, "layers": layers, "device": info.get("device")}
+    write_whole(cell / FACTS, json.dumps(facts, indent=1) + "\n")
+    folder = cell / TRACES
+    folder.mkdir()
+    decoding = threading.Semaphore(0)
+    with ThreadPoolExecutor(settings.concurrency) as pool:
+        streams = [
+            pool.submit(_stream, base_url, settings, number, decoding)
+            for number in range(settings.concurrency)
+        ]
+        for _ in streams:
+            if not decoding.acquire(timeout=settings.trace_timeout_s):
+                raise _Failed("no-decode", "the batch never came to decode together")
+        activity = "CPU" if info.get("device") == "cpu" else "GPU"
+        _start_profile(base_url, folder.resolve(), settings.steps, activity)
+        for stream in streams:
+            stream.result()
+    _wait(folder, ranks, settings.trace_timeout_s)
+
+
+def _stream(
+    base_url: str, settings: CommKernelsSettings, number: int, decoding: threading.Semaphore
+) -> None:
+    """One request; releases `decoding` at its first token, or when it ends without one."""
+    body = {
+        "input_ids": [_FIRST_TOKEN + number] * settings.input_len,
+        "sampling_params": {
+            "temperature": 0.0,
+            "max_new_tokens": settings.output_len,
+            "ignore_eos": True,
+        },
+        "stream": True,
+    }
+    seen = False
+    try:
+        with (
+            _session() as session,
+            session.post(
+                f"{base_url}/generate",
+                json=body,
+                stream=True,
+                timeout=(10, settings.trace_timeout_s),
+            ) as answer,
+        ):
+            answer.raise_for_status()
+            for line in answer.iter_lines():
+                if line and not seen:
+                    seen = True
+                    decoding.release()
+    finally:
+        if not seen:
+            decoding.release()
+
+
+def _start_profile(base_url: str, folder: Path, steps: int, activity: str) -> None:
+    body = {
+        "output_dir": str(folder),
+        "num_steps": steps,
+        "activities": [activity],
+        "with_stack": False,
+        "record_shapes": False,
+    }
+    with _session() as session:
+        answer = session.post(f"{base_url}/start_profile", json=body, timeout=(10, 120))
+    if answer.status_code != requests.codes.ok:
+        raise _Failed(
+            "profiler",
+            f"/start_profile answered HTTP {answer.status_code}: {answer.text[:200]}",
+        )
+
+
+def _wait(folder: Path, ranks: int, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    sizes: dict[Path, int] = {}
+    since = time.monotonic()
+    while time.monotonic() < deadline:
+        now = {path: path.stat().st_size for path in trace_files(folder)}
+        if now != sizes or len(now) < ranks:
+            sizes, since = now, time.monotonic()
+        elif time.monotonic() - since >= _SETTLED_S:
+            return
+        time.sleep(_POLL_S)
+    raise _Failed(
+        "incomplete",
+        f"{len(sizes)} of {ranks} ranks wrote a trace within {timeout_s:g} s; the server's log "
+        "says what its profiler met, and output_len must outlast the traced steps",
+    )
+
+
+def trace_files(folder: Path) -> list[Path]:
+    """The traces of all ranks, by name."""
+    return sorted([*folder.glob("*.trace.json.gz"), *folder.glob("*.trace.json")])
+
+
+def layers_of(model: object) -> int | None:
+    """The number of layers in a local model's config.json; None where there is none to read."""
+    if not isinstance(model, str):
+        return None
+    try:
+        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    inner = config.get("text_config", config)  # multimodal models nest it
+    layers = inner.get("num_hidden_layers")
+    return layers if isinstance(layers, int) else None
+
+
+def _get(url: str) -> dict[str, Any]:
+    with _session() as session:
+        answer = session.get(url, timeout=(10, 60))
+    found = answer.json()
+    if not isinstance(found, dict):
+        raise ValueError(f"{url} gave no object")
+    return found
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The comm-kernels job: which communication kernels a decode step really runs.
+
+Flags and log lines say what was asked for; only a trace says what ran. The trace is taken on a
+launch of its own, so that no latency is ever measured on a server that has been profiled.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from evals.comm_kernels.client import FACTS, FAILURE, TRACES, trace_files
+from evals.comm_kernels.counts import count
+from evals.comm_kernels.kineto import TraceError, read_trace
+from evals.comm_kernels.settings import CommKernelsSettings
+from evals.job import Endpoint, JobSettings, Outcome, Progress
+
+__all__ = ["CommKernelsJob", "CommKernelsSettings"]
+
+
+class CommKernelsJob:
+    """Has SGLang's profiler trace some decode steps, and counts their kernels by family."""
+
+    kind: str = "comm-kernels"
+    settings_type: type[JobSettings] = CommKernelsSettings
+    gated: tuple[str, ...] = ()
+    alone: bool = True
+
+    def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """One launch an arm and layout, where nothing else is said."""
+        return {"launches": 1, **settings}
+
+    def resolve(self, settings: JobSettings, base: Path) -> CommKernelsSettings:  # noqa: ARG002
+        """Nothing to resolve."""
+        return _ours(settings)
+
+    def check(self, settings: JobSettings) -> list[str]:
+        """See :meth:`evals.job.Job.check`."""
+        ours = _ours(settings)
+        if ours.output_len < 2 * ours.steps:
+            why = f"{ours.output_len} tokens may end before {ours.steps} steps are traced"
+            return [f"output_len: {why}; set it to {2 * ours.steps} or more"]
+        return []
+
+    def missing(self, settings: JobSettings) -> list[str]:  # noqa: ARG002
+        """Nothing."""
+        return []
+
+    def argv(self, settings: JobSettings, endpoint: Endpoint, cell: Path) -> list[str]:
+        """The client, on servegate's own interpreter."""
+        return [
+            sys.executable, "-P", "-m", "evals.comm_kernels.client",
+            "--base-url", endpoint.base_url,
+            "--settings", _ours(settings).model_dump_json(),
+            "--out", str(cell),
+        ]  # fmt: skip
+
+    def env(self, settings: JobSettings, endpoint: Endpoint) -> dict[str, str]:  # noqa: ARG002
+        """Lines in the log as they are printed."""
+        return {"PYTHONUNBUFFERED": "1"}
+
+    def progress(self, settings: JobSettings, cell: Path) -> Progress:  # noqa: ARG002
+        """Files of ranks."""
+        try:
+            ranks = int(json.loads((cell / FACTS).read_text(encoding="utf-8"))["ranks"])
+        except (OSError, ValueError, KeyError):
+            return Progress(done=0, total=1)
+        return Progress(done=len(trace_files(cell / TRACES)), total=ranks)
+
+    def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:  # noqa: ARG002
+        """Ok only with whole traces of all ranks that ran the same communication."""
+        try:
+            told = json.loads((cell / FAILURE).read_text(encoding="utf-8"))
+            return Outcome(status="failed", failure_class=told["class"], reason=told["reason"])
+        except (OSError, ValueError, KeyError):
+            pass
+        try:
+            facts = json.loads((cell / FACTS).read_text(encoding="utf-8"))
+            ranks, layers = int(facts["ranks"]), facts["layers"]
+        except (OSError, ValueError, KeyError):
+            reason = f"the client ended with exit code {returncode} before it traced anything"
+            return Outcome(status="failed", failure_class="no-output", reason=reason)
+        files = trace_files(cell / TRACES)
+        if len(files) != ranks or returncode != 0:
+            reason = f"{len(files)} traces of {ranks} ranks; the client ended with {returncode}"
+            return Outcome(status="failed", failure_class="incomplete", reason=reason)
+        try:
+            kernels = count([read_trace(path) for path in files])
+        except TraceError as error:
+            return Outcome(status="invalid", failure_class="trace", reason=str(error))
+        return Outcome(
+            status="ok",
+            counts={key: kernels[key] for key in ("ranks", "steps", "skipped_steps", "kernels")},
+            details={"kernels": {**kernels, "layers": layers}},
+            artifacts={path.name: f"{TRACES}/{path.name}" for path in files},
+        )
+
+
+def _ours(settings: JobSettings) -> CommKernelsSettings:
+    if not isinstance(settings, CommKernelsSettings):
+        raise TypeError(f"expected CommKernelsSettings, got {type(settings).__name__}")
+    return settings

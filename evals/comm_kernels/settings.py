@@ -1,0 +1,34 @@
+"""The settings of the comm-kernels job."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from evals.job import JobSettings
+
+__all__ = ["CommKernelsSettings"]
+
+
+class CommKernelsSettings(JobSettings):
+    """What is traced; equal in all arms."""
+
+    kind: Literal["comm-kernels"] = Field(
+        description="A short trace of decode steps by SGLang's profiler, on a launch of its own."
+    )
+    concurrency: int = Field(default=16, ge=1, description="Requests that decode together.")
+    input_len: int = Field(default=32, ge=1, description="Tokens of each prompt.")
+    output_len: int = Field(
+        default=96, ge=8, description="Tokens of each answer; must outlast the traced steps."
+    )
+    steps: int = Field(default=10, ge=4, description="Steps to trace; the first and last are cut.")
+    layers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Layers with experts, for the expected number of kernels; null: "
+        "num_hidden_layers of a local model's config.json.",
+    )
+    trace_timeout_s: float = Field(
+        default=300.0, gt=0, description="Longest wait for the files of all ranks."
+    )
