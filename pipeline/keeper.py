@@ -50,7 +50,14 @@ class Keeper:
         self._folder = folder
         self._shown = shown
 
-    def record_all(self, cells: Sequence[Cell], status: Status, failure: str, reason: str) -> None:
+    def record_all(
+        self,
+        cells: Sequence[Cell],
+        status: Status,
+        failure: str,
+        reason: str,
+        premises: Sequence[PremiseResult] = (),
+    ) -> None:
         """Give each of the cells the same record; those that have one keep it."""
         for cell in cells:
             place = self._place.cell(cell.job)
@@ -59,7 +66,7 @@ class Keeper:
             place.root.mkdir(parents=True, exist_ok=True)
             self.keep(
                 cell, status, failure, reason, log=self._place.server_log,
-                outcome=Outcome(status="failed"), premises=[], started_at=now(), seconds=0.0,
+                outcome=Outcome(status="failed"), premises=premises, started_at=now(), seconds=0.0,
                 ready_s=None,
             )  # fmt: skip
 

@@ -32,6 +32,10 @@ _ENGINE_VARIABLES = ("SGLANG_", "SERVEGATE_WITNESS")
 class _WrongArm(Exception):
     """The server that has started is not what the plan says; nothing is worth measuring on it."""
 
+    def __init__(self, premises: list[PremiseResult]) -> None:
+        super().__init__(f"the arm does not run what it claims: {disproved(premises)}")
+        self.premises = premises
+
 
 class LaunchRun:
     """One start of one launch: holds what every record of it says alike."""
@@ -75,7 +79,7 @@ class LaunchRun:
                     server.check_alive()
         except _WrongArm as error:
             self.note["error"] = str(error)
-            self.keeper.record_all(waiting, Status.INVALID, "premise", str(error))
+            self.keeper.record_all(waiting, Status.INVALID, "premise", str(error), error.premises)
         except (ServerError, StillRunning, OSError) as error:
             failure = error.failure_class if isinstance(error, ServerError) else "launch"
             self.note["error"] = str(error)
@@ -127,8 +131,9 @@ class LaunchRun:
         """Keep what the launch runs with, and stop here if it is not what it should be."""
         evidence = observer.evidence()
         observer.keep_facts(evidence)
-        if wrong := disproved(check_start(self.claims, evidence)):
-            raise _WrongArm(f"the arm does not run what it claims: {wrong}")
+        premises = check_start(self.claims, evidence)
+        if disproved(premises):
+            raise _WrongArm(premises)
 
     def _run_cell(self, cell: Cell, server: Server, observer: Observer) -> None:
         """Run one job to its record. Raises only what ends the launch, after the record is kept."""

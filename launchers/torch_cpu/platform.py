@@ -40,6 +40,10 @@ class TorchCpuPlatform(SRTPlatform):  # type: ignore[misc]  # SGLang ships no ty
         """Shared memory between the ranks of one host; Gloo where that is not safe."""
         return collectives.backend_name()
 
+    def get_device(self, local_rank: int | None = None) -> torch.device:  # noqa: ARG002
+        """The one device; SGLang puts its map of experts there under expert parallelism."""
+        return torch.device("cpu")
+
     def get_torch_profiler_activity_str(self) -> str:
         """The activity that /start_profile is asked for; SGLang asks every platform for its own."""
         return "CPU"

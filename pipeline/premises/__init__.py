@@ -19,6 +19,7 @@ from pipeline.records import PremiseResult
 
 __all__ = [
     "KERNELS",
+    "PREMISES",
     "Claims",
     "Evidence",
     "check_premises",
@@ -26,6 +27,12 @@ __all__ = [
     "disproved",
     "unsettled",
 ]
+
+
+PREMISES = (
+    "layout", "arguments", "environment", "plugins", "communication path", KERNELS,
+)  # fmt: skip
+"""The names of all premises, in the order in which they are checked."""
 
 
 def check_start(claims: Claims, evidence: Evidence) -> list[PremiseResult]:

@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from evals.metrics import METRICS
+from pipeline.gate.model import Row
+from pipeline.premises import PREMISES
 from pipeline.report import numbers
 from pipeline.report.charts import Chart, accuracy_chart, speed_chart
 from pipeline.report.model import Report
@@ -70,8 +72,26 @@ def _context(report: Report) -> dict[str, Any]:
         "numbers": numbers,
         "confidence": f"{100 * (1 - 2 * report.plan.alpha):.3g} %",
         "flat": flat,
+        "proofs": _proofs(report),
+        "proof_mark": _proof_mark,
         "gates": _gates(report),
     }
+
+
+def _proofs(report: Report) -> list[str]:
+    """The names of all proofs that any arm was asked for, in the order of its premises."""
+    names = dict.fromkeys(name for row in report.judgement.rows for name in row.proof.asked)
+    order = [name for name in PREMISES if name in names]
+    return order + [name for name in names if name not in order]
+
+
+def _proof_mark(row: Row, name: str) -> str:
+    """What became of one proof of one arm, never told by a sign alone."""
+    if name in row.proof.disproved:
+        return "✗ disproved"
+    if name in row.proof.missing:
+        return "? missing"
+    return "✓ found" if name in row.proof.found else _NONE
 
 
 def _gates(report: Report) -> list[str]:

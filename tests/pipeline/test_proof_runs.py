@@ -61,6 +61,7 @@ def test_an_arm_that_is_not_what_it_claims(arm: dict[str, Any], said: str, tmp_p
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     [row] = [row for row in report["rows"] if row["arm"] == "arm"]
     assert row["verdict"] == "missing"
+    assert row["proof"]["disproved"]
     assert records(folder)["00-nccl-dp2/latency"]["status"] == "ok"
 
 
