@@ -6,31 +6,27 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from launchers.models import MODELS, ModelFolderError, default_cache, prepared_path
+from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
 from pipeline.cli_doctor import Build, examine, show
+from pipeline.cli_run import finish, new_run, print_verdict, unsupported_notes
+from pipeline.console import endings, refuse, say, stderr, stdout
 from pipeline.experiment_schema import schema_text
-from pipeline.gate import Judgement
-from pipeline.plan import Plan
 from pipeline.plan_text import plan_lines
 from pipeline.preflight import preflight
-from pipeline.prepare import create, for_this_machine, planned
+from pipeline.prepare import for_this_machine, planned
 from pipeline.progress import display
-from pipeline.records import RecordError, Status, write_atomic
+from pipeline.records import write_atomic
 from pipeline.report import build, write
-from pipeline.report.terminal import terminal_reasons, terminal_table
 from pipeline.run import execute
 from pipeline.run_folder import RunFolder
-from pipeline.yaml_source import SourceError
 
 __all__ = ["app", "main"]
 
@@ -79,35 +75,6 @@ def main() -> None:
     app()
 
 
-def _out() -> Console:
-    return Console(soft_wrap=True, highlight=False)
-
-
-def _err() -> Console:
-    return Console(stderr=True, soft_wrap=True, highlight=False)
-
-
-def _refuse(problems: list[str]) -> NoReturn:
-    console = _err()
-    for problem in problems:
-        console.print(f"error: {problem}", markup=False)
-    raise typer.Exit(exit_codes.USAGE)
-
-
-@contextmanager
-def _endings() -> Iterator[None]:
-    """Turn what a user can mend into a message and its exit code."""
-    try:
-        yield
-    except SourceError as error:
-        _refuse(error.problems)
-    except (RecordError, ModelFolderError) as error:
-        _refuse([str(error)])
-    except KeyboardInterrupt as error:
-        _err().print("interrupted", style="yellow")
-        raise typer.Exit(exit_codes.INTERRUPTED) from error
-
-
 @app.command()
 def plan(
     experiment: ExperimentFile,
@@ -119,19 +86,19 @@ def plan(
 
     Example: servegate plan experiments/fake.yaml --set launches=2 --json
     """
-    with _endings():
+    with endings():
         spec, made = planned(experiment, overrides, engine)
-        found = preflight(made, spec, say=_say)
+        found = preflight(made, spec, say=say)
         if found.wrong:
-            _refuse([f"{experiment}: {text}" for text in found.wrong])
+            refuse([f"{experiment}: {text}" for text in found.wrong])
         if as_json:
             print(json.dumps(made.model_dump(mode="json"), indent=2))
         else:
             for line in plan_lines(made):
-                _out().print(line, markup=False)
-        here = _unsupported(for_this_machine(made, Path("runs"), os.environ))
+                stdout().print(line, markup=False)
+        here = unsupported_notes(for_this_machine(made, Path("runs"), os.environ))
         for note in [*found.missing, *found.notes, *here]:
-            _err().print(f"note: {note}", markup=False)
+            stderr().print(f"note: {note}", markup=False)
 
 
 @app.command()
@@ -157,81 +124,30 @@ def run(
 
     Example: servegate run experiments/fake.yaml --out runs
     """
-    with _endings():
+    with endings():
         if (experiment is None) == (resume is None):
-            _refuse(["give either an experiment's file or --resume RUN"])
+            refuse(["give either an experiment's file or --resume RUN"])
         if resume is not None:
             if overrides or engine:
-                _refuse(
+                refuse(
                     ["--resume goes on with the run's own plan; --set and --engine are not for it"]
                 )
             folder = RunFolder(resume)
             made = folder.load_plan()
         else:
             assert experiment is not None  # one of the two is given
-            folder, made = _new_run(experiment, overrides, engine, out)
-        _out().print(f"run folder: {folder.root}", markup=False)
+            folder, made = new_run(experiment, overrides, engine, out)
+        stdout().print(f"run folder: {folder.root}", markup=False)
         interrupted = False
-        with display(made, _out()) as shown:
+        with display(made, out()) as shown:
             try:
                 execute(made, folder, shown)
             except KeyboardInterrupt:
                 interrupted = True
         if interrupted:
-            _err().print(f"interrupted; go on with: servegate run --resume {folder.root}")
+            stderr().print(f"interrupted; go on with: servegate run --resume {folder.root}")
             raise typer.Exit(exit_codes.INTERRUPTED)
-        _finish(folder, exit_by)
-
-
-def _new_run(
-    file: Path, overrides: list[str] | None, engine: EngineName | None, out: Path
-) -> tuple[RunFolder, Plan]:
-    spec, made = planned(file, overrides, engine)
-    found = preflight(made, spec, say=_say)
-    problems = [*found.wrong, *found.missing]
-    if problems:
-        _refuse([f"{file}: {text}" for text in problems])
-    made = for_this_machine(made, out, os.environ)
-    for note in [*found.notes, *_unsupported(made)]:
-        _err().print(f"note: {note}", markup=False)
-    return create(file, made, out, sys.argv, os.environ), made
-
-
-def _unsupported(made: Plan) -> list[str]:
-    """Each reason once, with the launches that it concerns."""
-    launches: dict[str, list[str]] = {}
-    for launch in made.launches:
-        if launch.unsupported:
-            launches.setdefault(launch.unsupported, []).append(launch.id)
-    return [f"unsupported here: {', '.join(ids)}: {why}" for why, ids in launches.items()]
-
-
-def _print_verdict(judgement: Judgement) -> None:
-    console = _out()
-    # A log has no width; a table that is cut to a guessed one is unreadable.
-    Console(width=None if console.is_terminal else 160).print(terminal_table(judgement))
-    for line in terminal_reasons(judgement):
-        console.print(line, markup=False)
-
-
-def _finish(folder: RunFolder, exit_by: ExitBy) -> NoReturn:
-    report = write(folder)
-    console = _out()
-    console.print()
-    _print_verdict(report.judgement)
-    for path in (folder.report_html, folder.report_md, folder.report_json):
-        console.print(f"report: {path}", markup=False)
-    console.print(
-        f"verdict: {report.judgement.verdict.value} (gate exit code {report.judgement.exit_code})"
-    )
-    if exit_by is ExitBy.VERDICT:
-        raise typer.Exit(report.judgement.exit_code)
-    made = folder.load_plan()
-    planned = sum(len(launch.cells) for launch in made.launches)
-    records = list(folder.records(made))
-    complete = len(records) == planned and all(record.status is Status.OK for record in records)
-    console.print(f"records: {sum(r.status is Status.OK for r in records)} of {planned} ok")
-    raise typer.Exit(exit_codes.PASS if complete else exit_codes.CANNOT_VOUCH)
+        finish(folder, by_records=exit_by is ExitBy.RECORDS)
 
 
 @app.command()
@@ -243,15 +159,15 @@ def report(
 
     Example: servegate report runs/fake/20260101T000000Z-0a1b2c3d --json
     """
-    with _endings():
+    with endings():
         folder = RunFolder(run_folder)
         made = write(folder)
         if as_json:
             print(folder.report_json.read_text(encoding="utf-8"), end="")
             return
-        _print_verdict(made.judgement)
+        print_verdict(made.judgement)
         for path in (folder.report_html, folder.report_md, folder.report_json):
-            _out().print(f"report: {path}", markup=False)
+            stdout().print(f"report: {path}", markup=False)
 
 
 @app.command()
@@ -263,13 +179,13 @@ def gate(
 
     Example: servegate gate runs/fake/20260101T000000Z-0a1b2c3d
     """
-    with _endings():
+    with endings():
         made = build(RunFolder(run_folder))
         if as_json:
             print(json.dumps(made.verdict_document(), indent=2))
         else:
-            _print_verdict(made.judgement)
-            _out().print(f"verdict: {made.judgement.verdict.value}")
+            print_verdict(made.judgement)
+            stdout().print(f"verdict: {made.judgement.verdict.value}")
         raise typer.Exit(made.judgement.exit_code)
 
 
@@ -293,11 +209,13 @@ def doctor(
 
     Example: servegate doctor experiments/qwen3.5-mixedcomm-speed.yaml
     """
-    with _endings():
+    with endings():
         if arch is not None and not build:
-            _refuse(["--arch says what to build for; give --build, too"])
-        found = examine(experiment, overrides, engine, Build(arch=arch) if build else None, _err())
-        code = show(found, _out(), as_json=as_json)
+            refuse(["--arch says what to build for; give --build, too"])
+        found = examine(
+            experiment, overrides, engine, Build(arch=arch) if build else None, stderr()
+        )
+        code = show(found, stdout(), as_json=as_json)
         raise typer.Exit(code)
 
 
@@ -329,10 +247,10 @@ def prepare_model(
 
     Example: servegate prepare-model smollm2-moe
     """
-    with _endings():
+    with endings():
         folder = cache if cache is not None else default_cache()
         there = prepared_path(name, folder).exists()  # refuses an unknown name at once
-        _say(f"checking {name}" if there else f"making {name}, about two minutes")
+        say(f"checking {name}" if there else f"making {name}, about two minutes")
         # transformers' bars and torch's warnings on empty layers would bury what matters.
         argv = [sys.executable, "-W", "ignore", "-P", "-m", "launchers.models", name]
         done = subprocess.run([*argv, "--cache", str(folder)], check=False, env=_quiet(os.environ))
@@ -342,7 +260,3 @@ def prepare_model(
 def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
     """No progress bars; one thread, since on a busy machine OpenMP's barriers cost far more."""
     return {**environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-
-
-def _say(text: str) -> None:
-    _err().print(f"{text} ...", style="dim", markup=False)

@@ -1,0 +1,83 @@
+"""How a run begins and ends on the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from pipeline import exit_codes
+from pipeline.console import refuse, say, stderr, stdout
+from pipeline.gate import Judgement
+from pipeline.plan import Plan
+from pipeline.preflight import preflight
+from pipeline.prepare import create, for_this_machine, planned
+from pipeline.records import Status
+from pipeline.report import write
+from pipeline.report.terminal import terminal_reasons, terminal_table
+from pipeline.run_folder import RunFolder
+
+__all__ = ["finish", "new_run", "print_verdict", "unsupported_notes"]
+
+
+def new_run(
+    file: Path, overrides: list[str] | None, engine: str | None, runs: Path
+) -> tuple[RunFolder, Plan]:
+    """Plan, look at this machine, and make a run folder; ends the command where that cannot be."""
+    spec, made = planned(file, overrides, engine)
+    found = preflight(made, spec, say=say)
+    problems = [*found.wrong, *found.missing]
+    if problems:
+        refuse([f"{file}: {text}" for text in problems])
+    made = for_this_machine(made, runs, os.environ)
+    for note in [*found.notes, *unsupported_notes(made)]:
+        stderr().print(f"note: {note}", markup=False)
+    return create(file, made, runs, sys.argv, os.environ), made
+
+
+def unsupported_notes(made: Plan) -> list[str]:
+    """Each reason once, with the launches that it concerns."""
+    launches: dict[str, list[str]] = {}
+    for launch in made.launches:
+        if launch.unsupported:
+            launches.setdefault(launch.unsupported, []).append(launch.id)
+    return [f"unsupported here: {', '.join(ids)}: {why}" for why, ids in launches.items()]
+
+
+def print_verdict(judgement: Judgement) -> None:
+    """The table of verdicts, and why a row is no pass."""
+    console = stdout()
+    # A log has no width; a table that is cut to a guessed one is unreadable.
+    Console(width=None if console.is_terminal else 160).print(terminal_table(judgement))
+    for line in terminal_reasons(judgement):
+        console.print(line, markup=False)
+
+
+def finish(folder: RunFolder, *, by_records: bool) -> NoReturn:
+    """Report, and end with the verdict's exit code.
+
+    Args:
+        folder: The run.
+        by_records: End with 0 when every record is ok instead, whatever the verdict.
+    """
+    report = write(folder)
+    console = stdout()
+    console.print()
+    print_verdict(report.judgement)
+    for path in (folder.report_html, folder.report_md, folder.report_json):
+        console.print(f"report: {path}", markup=False)
+    console.print(
+        f"verdict: {report.judgement.verdict.value} (gate exit code {report.judgement.exit_code})"
+    )
+    if not by_records:
+        raise typer.Exit(report.judgement.exit_code)
+    made = folder.load_plan()
+    planned = sum(len(launch.cells) for launch in made.launches)
+    records = list(folder.records(made))
+    complete = len(records) == planned and all(record.status is Status.OK for record in records)
+    console.print(f"records: {sum(r.status is Status.OK for r in records)} of {planned} ok")
+    raise typer.Exit(exit_codes.PASS if complete else exit_codes.CANNOT_VOUCH)
