@@ -6,17 +6,25 @@ from pipeline.stats.launches import LaunchRatio, launch_ratio, launches_needed
 from pipeline.stats.multiplicity import holm
 from pipeline.stats.paired import PairedDifference, paired_difference, questions_needed
 from pipeline.stats.proportions import Interval, mean_score, tango, wilson
+from pipeline.stats.rule import state_of
+from pipeline.stats.sequential import Decision, Design, decide, make_design, random_order
 
 __all__ = [
+    "Decision",
+    "Design",
     "Interval",
     "LaunchRatio",
     "PairedDifference",
+    "decide",
     "holm",
     "launch_ratio",
     "launches_needed",
+    "make_design",
     "mean_score",
     "paired_difference",
     "questions_needed",
+    "random_order",
+    "state_of",
     "tango",
     "wilson",
 ]

@@ -9,9 +9,9 @@ from math import ceil, sqrt
 import numpy as np
 from scipy.special import bdtrc, ndtri, stdtr
 
-from pipeline.stats.proportions import FEW, Interval, t_interval, tango
+from pipeline.stats.proportions import FEW, Interval, mean_interval, tango
 
-__all__ = ["PairedDifference", "paired_difference", "questions_needed"]
+__all__ = ["PairedDifference", "difference_of", "paired_difference", "questions_needed"]
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -51,10 +51,11 @@ def paired_difference(
 
     Where every difference is -1, 0 or 1 (one repeat, or repeats that agree): Tango's score interval
     and the exact one-sided McNemar test (the sign test on the discordant pairs; Q. McNemar,
-    Psychometrika 12 (1947) 153-157). Else Student's t on the differences (Miller, arXiv
-    2411.00640, section on paired differences), and where fewer than ``FEW`` questions differ the
-    hull with Tango's interval on the summed positive and negative parts, an upper bound on the
-    variance; the test is then an exact sign-flip permutation (few) or the paired t (many).
+    Psychometrika 12 (1947) 153-157). Else the question-clustered error of the differences (Miller,
+    arXiv 2411.00640, section on paired differences) in :func:`mean_interval`, which is Student's
+    but for skewness, and where fewer than ``FEW`` questions differ its hull with Tango's interval
+    on the summed positive and negative parts, an upper bound on the variance; the test is then an
+    exact sign-flip permutation (few) or the paired t (many).
 
     Args:
         reference: Mean in [0, 1] by question id.
@@ -66,7 +67,19 @@ def paired_difference(
     """
     if not reference or reference.keys() != arm.keys():
         raise ValueError("both arms need the same questions, at least one")
-    d = np.array([arm[key] - reference[key] for key in sorted(reference)], dtype=float)
+    return difference_of(
+        np.array([arm[key] - reference[key] for key in sorted(reference)], dtype=float), alpha
+    )
+
+
+def difference_of(differences: Floats, alpha: float) -> PairedDifference:
+    """:func:`paired_difference` of differences that were already taken, one a question.
+
+    Args:
+        differences: Arm minus reference, each in [-1, 1]; at least one.
+        alpha: Error rate of each side of the interval.
+    """
+    d = differences.copy()
     d[np.abs(d) < 1e-12] = 0.0  # means of equal fractions may differ in the last bit
     ups, downs = d[d > 0], -d[d < 0]
     score = tango(float(ups.sum()), float(downs.sum()), len(d), alpha)
@@ -75,7 +88,7 @@ def paired_difference(
         interval, method = score, "Tango score interval, exact McNemar test"
         p_lower, p_higher = _sign_test(len(downs), differing), _sign_test(len(ups), differing)
     else:
-        interval, method = t_interval(d, alpha), "t interval over questions"
+        interval, method = mean_interval(d, alpha), "score interval over questions"
         if differing < FEW:
             interval, method = interval.hull(score), f"{method}, widened by Tango's"
         p_lower, p_higher, test = _mean_tests(d)

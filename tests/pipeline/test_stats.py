@@ -6,6 +6,7 @@ from math import exp, log, sqrt
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -21,6 +22,9 @@ from pipeline.stats import (
     tango,
     wilson,
 )
+from pipeline.stats.paired import difference_of
+from pipeline.stats.power import Comparison, Difficulty, draw_differences
+from pipeline.stats.proportions import mean_interval
 
 
 def flips(better: int, worse: int, n: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -120,7 +124,40 @@ def test_many_repeats_give_the_paired_t_over_questions() -> None:
     test = stats.ttest_rel(a, r, alternative="less")
     interval = stats.ttest_rel(a, r).confidence_interval(0.90)
     assert found.p_lower == pytest.approx(test.pvalue)
+    skew = stats.skew(a - r)
+    assert skew < 0  # so the lower bound is a little below Student's, and the upper one is his
+    assert found.interval.upper == pytest.approx(interval.high)
+    assert interval.low - 0.0005 < found.interval.lower < interval.low
+
+
+def test_without_skewness_the_interval_is_students() -> None:
+    d = np.repeat([-0.25, -0.125, 0.0, 0.125, 0.25], 20)
+    found = difference_of(d, 0.05)
+    interval = stats.ttest_1samp(d, 0).confidence_interval(0.90)
     assert found.interval == pytest.approx((interval.low, interval.high))
+
+
+def test_of_yes_and_no_the_skewness_is_that_of_wilson() -> None:
+    """The slope of a proportion's variance is 1 - 2p, so both bounds are near Wilson's."""
+    values = np.repeat([0.0, 1.0], [20, 380])
+    found = mean_interval(values, 0.025)
+    assert found.lower == pytest.approx(wilson(380, 400, 0.025).lower, abs=1e-3)
+    students = 0.95 - stats.t.ppf(0.975, 399) * values.std(ddof=1) / sqrt(400)
+    assert found.lower < students - 0.003
+
+
+def test_a_loss_in_few_questions_passes_no_more_often_than_it_should() -> None:
+    """A loss of the margin that is whole on 2.3 % of the questions; Student's t passes 8 %."""
+    rng, runs, n, margin = np.random.default_rng(20261124), 3000, 198, 0.02
+    gpqa = Difficulty(score=0.868, within=0.045)
+    one = Comparison(
+        difficulty=gpqa, questions=n, repeats=8, reference_repeats=8, margin=margin, alpha=0.05
+    )
+    d = draw_differences(one, margin, runs, rng, concentrated=0.02)
+    passes = sum(difference_of(row, 0.05).interval.lower > -margin for row in d) / runs
+    students = d.mean(1) - stats.t.ppf(0.95, n - 1) * d.std(1, ddof=1) / sqrt(n)
+    assert (students > -margin).mean() > 0.072
+    assert passes < 0.065
 
 
 def test_few_differing_questions_give_the_exact_permutation_test() -> None:
@@ -155,7 +192,28 @@ def test_a_mean_over_repeats_has_the_clustered_error() -> None:
     scores = rng.binomial(8, rng.beta(2, 2, 200)) / 8
     half = stats.t.ppf(0.95, 199) * scores.std(ddof=1) / sqrt(200)
     expected = (scores.mean() - half, scores.mean() + half)
-    assert mean_score(scores.tolist(), 0.05) == pytest.approx(expected)
+    assert mean_score(scores.tolist(), 0.05) == pytest.approx(expected, abs=5e-4)
+
+
+def test_the_clustered_error_is_that_of_statsmodels() -> None:
+    """Regression on the arm, clustered by question: its error is that of the paired difference."""
+    rng = np.random.default_rng(11)
+    n, k = 150, 8
+    p = rng.beta(2, 2, n)
+    arms = [rng.binomial(1, p[:, None], (n, k)) for _ in range(2)]
+    y = np.concatenate([side.ravel() for side in arms])
+    x = sm.add_constant(np.repeat([0.0, 1.0], n * k))
+    fit = sm.OLS(y, x).fit(
+        cov_type="cluster", cov_kwds={"groups": np.tile(np.repeat(np.arange(n), k), 2)}
+    )
+    d = arms[1].mean(1) - arms[0].mean(1)
+    found = mean_interval(d, 0.05)
+    # The bound without skewness has Student's quantile times the clustered error, of which
+    # statsmodels corrects the degrees of freedom in another way (n k instead of n).
+    correction = sqrt((2 * n * k - 1) / (2 * n * k - 2))
+    side = found.upper if stats.skew(d) <= 0 else found.lower
+    error = abs(side - d.mean()) / stats.t.ppf(0.95, n - 1)
+    assert error == pytest.approx(fit.bse[1] / correction, rel=1e-6)
 
 
 def test_holm_by_hand() -> None:

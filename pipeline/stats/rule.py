@@ -1,0 +1,35 @@
+"""The three states of a comparison: a loss of the margin is excluded, established, or neither."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipeline.stats.paired import PairedDifference
+
+__all__ = ["State", "state_of"]
+
+State = Literal["pass", "regressed", "undecided"]
+
+
+def state_of(
+    seen: PairedDifference, margin: float, alarm_level: float, *, higher_is_better: bool = True
+) -> State:
+    """Judge one comparison.
+
+    Pass: the bound on the harmful side excludes a loss of the margin (non-inferiority; the absence
+    of significance is never a pass). Regressed: it does not, the other bound excludes equality, and
+    the p-value of "worse" is below the level of the alarm.
+
+    Args:
+        seen: Its interval at the error rate of a pass.
+        margin: Largest acceptable loss, a fraction.
+        alarm_level: What the p-value must be below: alpha over the number of comparisons at worst
+            (Bonferroni, and so Holm with one arm that is worse).
+        higher_is_better: False for a rate of something bad.
+    """
+    lower, upper, p_worse = seen.interval.lower, seen.interval.upper, seen.p_lower
+    if not higher_is_better:
+        lower, upper, p_worse = -seen.interval.upper, -seen.interval.lower, seen.p_higher
+    if lower > -margin:
+        return "pass"
+    return "regressed" if p_worse < alarm_level and upper < 0 else "undecided"
