@@ -139,7 +139,7 @@ def run(
             folder, made = new_run(experiment, overrides, engine, out)
         stdout().print(f"run folder: {folder.root}", markup=False)
         interrupted = False
-        with display(made, out()) as shown:
+        with display(made, stdout()) as shown:
             try:
                 execute(made, folder, shown)
             except KeyboardInterrupt:
