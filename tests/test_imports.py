@@ -108,3 +108,14 @@ def test_pure_modules_touch_neither_network_nor_processes_nor_clock() -> None:
     for path in paths:
         used = {name.split(".")[0] for name in imports(path)} & effects
         assert not used, f"{name_of(path)} must stay pure, but imports {sorted(used)}"
+
+
+@pytest.mark.parametrize("plugin", ["mixed_comm", "reduce_scatter"])
+def test_the_plugins_need_nothing_else_of_servegate(plugin: str) -> None:
+    """`pip install --no-deps servegate` beside SGLang is enough to use them."""
+    known = sys.stdlib_module_names | {"torch", "sglang", "flashinfer"}
+    for path in sorted((ROOT / "launchers" / plugin).rglob("*.py")):
+        for name in imports(path):
+            ours = name.startswith(("launchers.mixed_comm", "launchers.reduce_scatter"))
+            assert ours or name.split(".")[0] in known, f"{name_of(path)} imports {name}"
+    assert (ROOT / "launchers" / "__init__.py").read_text(encoding="utf-8").count("import") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -105,6 +106,7 @@ def test_the_build_says_what_is_missing_on_a_machine_without_a_gpu(options: list
     done = subprocess.run(
         [sys.executable, "-m", "launchers.mixed_comm.build", *options],
         capture_output=True, text=True, timeout=200, check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     found = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, found["built"]) == (1, False)
