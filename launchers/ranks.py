@@ -11,16 +11,26 @@ import psutil
 
 __all__ = ["environments", "libraries", "scheduler_pids"]
 
+_TITLE = "sglang::scheduler"
+
 # Shared objects that decide which communication kernels there are, by the beginning of their name.
 _LIBRARIES = ("libnccl.so", "libnccl-net", "libnvshmem", "libcuda.so")
 
 
-def scheduler_pids(info: Mapping[str, Any]) -> list[int]:
-    """The process ids that /server_info names (0.5.23: scheduler_pids), in rank order; else []."""
+def scheduler_pids(leader: int, info: Mapping[str, Any]) -> list[int]:
+    """The scheduler processes of the server that `leader` is, in the order of their ids.
+
+    0.5.23 names them in /server_info. Older versions do not, and are known by the title that SGLang
+    gives them (srt/managers/scheduler.py, since before 0.5.16).
+    """
     pids = info.get("scheduler_pids")
-    if not isinstance(pids, list):
+    if isinstance(pids, list):
+        return sorted(pid for pid in pids if isinstance(pid, int) and not isinstance(pid, bool))
+    try:
+        below = psutil.Process(leader).children(recursive=True)
+        return sorted(one.pid for one in below if "".join(one.cmdline()).startswith(_TITLE))
+    except (psutil.Error, OSError):
         return []
-    return [pid for pid in pids if isinstance(pid, int) and not isinstance(pid, bool)]
 
 
 def environments(leader: int, pids: Iterable[int]) -> dict[int, dict[str, str]]:

@@ -48,7 +48,7 @@ class Observer:
         return Evidence(
             server_info=info,
             environ=self._server.environ(),
-            rank_environs=environments(leader, scheduler_pids(info)),
+            rank_environs=environments(leader, scheduler_pids(leader, info)),
             witnesses=self._witnesses(),
             signs=self._place.log_signs(SIGNS),
             kernels=kernels,

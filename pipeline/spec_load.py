@@ -98,7 +98,8 @@ def cross_check(experiment: Experiment) -> list[str]:
                 problems.append(f"layouts.{index}: tp {layout.tp}, attention_dp {dp} stands twice")
             seen.add(key)
     for name, settings in experiment.jobs.items():
-        if settings.launches is not None and settings.launches > experiment.launches:
+        alone = JOBS[settings.kind].alone
+        if not alone and (settings.launches or 0) > experiment.launches:
             problems.append(
                 f"jobs.{name}.launches: {settings.launches} is more than launches, "
                 f"{experiment.launches}"

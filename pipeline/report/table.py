@@ -99,8 +99,12 @@ def _slot(row: Row, column: Column) -> Slot:
     key = (column.job, column.metric)
     measured = next((one for one in row.measured if (one.job, one.metric) == key), None)
     check = _comparison(row, column)
+    compared = check is not None and check.estimate is not None
     return Slot(
-        value=value_text(column.metric, None if measured is None else measured.value),
+        # A shift has no value of its own, only one against the reference.
+        value=""
+        if measured is None and compared
+        else value_text(column.metric, None if measured is None else measured.value),
         interval="" if measured is None else bounds_text(measured),
         compared="" if check is None or check.estimate is None else estimate_text(check),
         verdict=None if check is None else check.verdict,

@@ -62,6 +62,8 @@ def _cell(row: Row, job: str, metric: str) -> str:
     check = _check(row, job, metric)
     if check is None or check.estimate is None:
         return text
+    if value is None:
+        return estimate_text(check)
     return f"{text}\n{estimate_text(check)}"
 
 

@@ -14,7 +14,7 @@ from pipeline.stats.power import (
     ask_in_stages,
     draw_differences,
 )
-from pipeline.stats.sequential import SPENDING, Spending, nominal_levels
+from pipeline.stats.spending import SPENDING, Spending, nominal_levels
 
 GSM8K = Difficulty(score=0.98, within=0.012)
 
