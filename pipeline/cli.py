@@ -16,6 +16,7 @@ import typer
 from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
 from pipeline.cli_doctor import Build, examine, show
+from pipeline.cli_power import estimate, show_power
 from pipeline.cli_run import finish, new_run, print_verdict, unsupported_notes
 from pipeline.console import endings, refuse, say, stderr, stdout
 from pipeline.experiment_schema import schema_text
@@ -217,6 +218,32 @@ def doctor(
         )
         code = show(found, stdout(), as_json=as_json)
         raise typer.Exit(code)
+
+
+@app.command()
+def power(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    variance_from: Annotated[
+        Path | None,
+        typer.Option("--variance-from", help="Take variances, tokens and pace from this run."),
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say what an experiment can find and pass, and what it costs, before it runs.
+
+    Exit code 3 where a gate can never fire or never pass. Example: servegate power
+    experiments/qwen3.5-mixedcomm-accuracy.yaml --set jobs.gsm8k.examples=null
+    """
+    with endings():
+        found, notes = estimate(experiment, overrides, variance_from)
+        if as_json:
+            print(found.model_dump_json(indent=2))
+        else:
+            show_power(found, stdout())
+        for note in notes:
+            stderr().print(f"note: {note}", markup=False)
+        raise typer.Exit(exit_codes.CANNOT_VOUCH if found.impossible else exit_codes.PASS)
 
 
 @app.command()

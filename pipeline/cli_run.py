@@ -23,6 +23,8 @@ from pipeline.run_folder import RunFolder
 
 __all__ = ["finish", "new_run", "print_verdict", "unsupported_notes"]
 
+_NAMED = 4
+
 
 def new_run(
     file: Path, overrides: list[str] | None, engine: str | None, runs: Path
@@ -40,12 +42,19 @@ def new_run(
 
 
 def unsupported_notes(made: Plan) -> list[str]:
-    """Each reason once, with the launches that it concerns."""
+    """Each reason once, with the launches that it concerns; the first few by name."""
     launches: dict[str, list[str]] = {}
     for launch in made.launches:
         if launch.unsupported:
             launches.setdefault(launch.unsupported, []).append(launch.id)
-    return [f"unsupported here: {', '.join(ids)}: {why}" for why, ids in launches.items()]
+    return [f"unsupported here: {_named(ids, made)}: {why}" for why, ids in launches.items()]
+
+
+def _named(ids: list[str], made: Plan) -> str:
+    if len(ids) == len(made.launches):
+        return f"all {len(ids)} launches"
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
 
 
 def print_verdict(judgement: Judgement) -> None:

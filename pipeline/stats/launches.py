@@ -11,11 +11,11 @@ from scipy.special import stdtr, stdtrit
 
 from pipeline.stats.proportions import Interval
 
-__all__ = ["LaunchRatio", "launch_ratio", "launches_needed"]
+__all__ = ["LEAST_SPREAD", "LaunchRatio", "launch_ratio", "launches_needed"]
 
 # Launch medians of real machines do not repeat better than this; two that happen to be equal (or
 # were rounded to be) must not prove a ratio exactly.
-_LEAST_SPREAD = 0.001
+LEAST_SPREAD = 0.001
 
 # More launches than anybody would pay for.
 _MOST_LAUNCHES = 200
@@ -102,7 +102,7 @@ def _paired_error(reference: Mapping[int, float], arm: Mapping[int, float]) -> _
     n = len(reference)
     if n < 2:
         return None, 0.0, 0.0
-    spread = max(float(np.std([arm[b] - reference[b] for b in reference], ddof=1)), _LEAST_SPREAD)
+    spread = max(float(np.std([arm[b] - reference[b] for b in reference], ddof=1)), LEAST_SPREAD)
     return spread, spread / sqrt(n), n - 1
 
 
@@ -110,7 +110,7 @@ def _welch(reference: Mapping[int, float], arm: Mapping[int, float]) -> _Error:
     sides = [np.array(list(side.values())) for side in (reference, arm)]
     if min(len(side) for side in sides) < 2:
         return None, 0.0, 0.0
-    variances = [max(float(side.var(ddof=1)), _LEAST_SPREAD**2 / 2) for side in sides]
+    variances = [max(float(side.var(ddof=1)), LEAST_SPREAD**2 / 2) for side in sides]
     parts = [variance / len(side) for variance, side in zip(variances, sides, strict=True)]
     square = sum(parts)
     df = square**2 / sum(p**2 / (len(side) - 1) for p, side in zip(parts, sides, strict=True))
