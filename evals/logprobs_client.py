@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def trail_of(meta: dict[str, Any], text: str, repeat: int, *, steps: int) -> Tra
     first of the input without a logprob; `output_top_logprobs` has such a list for each step.
 
     Raises:
-        ValueError: Fewer steps than asked for, or lists that do not belong together.
+        ValueError: Fewer steps than asked for, lists that do not belong together, or a decoded
+            token whose log-probability is no finite number.
     """
     taken = [(float(value), int(token)) for value, token, *_ in meta["output_token_logprobs"]]
     top = [
@@ -96,6 +98,8 @@ def trail_of(meta: dict[str, Any], text: str, repeat: int, *, steps: int) -> Tra
     ]
     if len(taken) != steps or len(top) != steps:
         raise ValueError(f"asked for {steps} steps, got {len(taken)} tokens and {len(top)} lists")
+    if wrong := [step for step, (value, _) in enumerate(taken, start=1) if not isfinite(value)]:
+        raise ValueError(f"no finite log-probability at step {wrong[0]} of {steps}")
     return Trail(
         id=text,
         repeat=repeat,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -150,7 +150,8 @@ def read_cell(
 def _failed(cell: Path, returncode: int, what: str) -> Outcome:
     try:
         told = json.loads((cell / FAILURE).read_text(encoding="utf-8"))
-        return Outcome(status="failed", failure_class=told["class"], reason=told["reason"])
+        status: Literal["failed", "invalid"] = "invalid" if told["class"] == "errors" else "failed"
+        return Outcome(status=status, failure_class=told["class"], reason=told["reason"])
     except (OSError, ValueError, KeyError):
         reason = f"{what}; the client ended with exit code {returncode}"
         return Outcome(status="failed", failure_class="incomplete", reason=reason)

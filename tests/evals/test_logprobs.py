@@ -81,6 +81,9 @@ def test_a_trail_from_an_answer_of_sglang() -> None:
     assert made.top == [[(7, -0.1), (9, -3.0)], [(8, -0.2)]]
     with pytest.raises(ValueError, match="asked for 3 steps, got 2 tokens"):
         trail_of(META, "a", 1, steps=3)
+    broken = {**META, "output_token_logprobs": [[-0.1, 7, None], [float("nan"), 8, None]]}
+    with pytest.raises(ValueError, match="no finite log-probability at step 2 of 2"):
+        trail_of(broken, "a", 1, steps=2)
 
 
 def write(cell: Path, trails: list[Trail]) -> None:
@@ -127,7 +130,7 @@ def test_anything_missing_is_no_result(lost: str, tmp_path: Path) -> None:
 def test_what_the_client_noted_is_the_reason(tmp_path: Path) -> None:
     (tmp_path / "failure.json").write_text(json.dumps({"class": "errors", "reason": "HTTP 500"}))
     found = outcome(tmp_path, returncode=3)
-    assert (found.failure_class, found.reason) == ("errors", "HTTP 500")
+    assert (found.status, found.failure_class, found.reason) == ("invalid", "errors", "HTTP 500")
 
 
 def test_the_command(tmp_path: Path) -> None:

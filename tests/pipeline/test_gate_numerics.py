@@ -39,10 +39,9 @@ def trails(shift: Shift, *, texts: int = 40, first: int = 5) -> list[Trail]:
     return made
 
 
-def run(*, gates: dict[str, Any] | None = None) -> MadeRun:
-    made = make_run(
-        make_plan_for_test(dps=(2,), launches=1, jobs=JOBS, gates=GATES if gates is None else gates)
-    )
+def run(*, gates: dict[str, Any] | None = None, launches: int = 1) -> MadeRun:
+    gates = GATES if gates is None else gates
+    made = make_run(make_plan_for_test(dps=(2,), launches=launches, jobs=JOBS, gates=gates))
     for record in list(made.records.values()):
         details = {"ids_digest": "ids", "protocol_digest": "protocol"}
         made.change(record.cell, metrics={"logprob_noise": 0.002}, details=details)
@@ -86,12 +85,38 @@ def test_a_few_texts_far_off_are_not_excluded() -> None:
     assert check(found).verdict is Verdict.INCONCLUSIVE
 
 
+def test_a_text_asked_on_two_launches_is_one_text() -> None:
+    """Twice the launches are no more texts: the interval does not shrink."""
+    shifted = trails(lambda text, _step: 0.001 * text)
+    one, two = check(judged(run(), shifted)), check(judged(run(launches=2), shifted))
+    assert (one.n, two.n) == (40, 40)
+    assert two.interval == pytest.approx(one.interval)
+    assert "over 240 decode steps" in two.reason
+
+
+def test_one_text_gives_no_interval() -> None:
+    same = trails(lambda _text, _step: 0.0, texts=1)
+    one = check(judged(run(), same, same))
+    assert (one.verdict, one.interval) == (Verdict.INCONCLUSIVE, None)
+    assert one.reason.startswith("one text gives no interval")
+
+
+def test_where_tokens_part_is_told() -> None:
+    arm = trails(lambda _text, _step: 0.0)
+    arm[0] = arm[0].model_copy(update={"tokens": [5, 6, 98, 8]})
+    one = check(judged(run(), arm))
+    assert one.verdict is Verdict.PASS
+    assert "1 of 40 texts took another token somewhere, the first at step 3;" in one.reason
+    assert "over 119 decode steps" in one.reason
+
+
 def test_texts_that_begin_otherwise_are_no_sample() -> None:
     other = trails(lambda _text, _step: 0.0, first=4)[:60]
     same = trails(lambda _text, _step: 0.0)[60:]
     one = check(judged(run(), other + same))
     assert (one.verdict, one.n) == (Verdict.INCONCLUSIVE, 10)
     assert "too few texts begin with the same token" in one.reason
+    assert "the first at step 1 (30 there, which is prefill's)" in one.reason
     assert check(judged(run(), other + trails(lambda _t, _s: 0.0, first=4)[60:])).verdict is (
         Verdict.MISSING
     )
