@@ -102,7 +102,7 @@ def test_pure_modules_touch_neither_network_nor_processes_nor_clock() -> None:
     effects = {"subprocess", "socket", "requests", "time", "os", "threading"}
     pure = ["spec", "spec_load", "spec_errors", "plan", "plan_text", "order", "layout", "facts"]
     paths = [ROOT / "pipeline" / f"{name}.py" for name in pure]
-    for package in ("stats", "gate", "premises"):
+    for package in ("stats", "power", "gate", "premises"):
         paths += sorted((ROOT / "pipeline" / package).rglob("*.py"))
     assert len(paths) > len(pure)
     for path in paths:

@@ -21,8 +21,8 @@ __all__ = [
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-# Simulated runs behind every chance that is reported: a standard error of at most 1.3 points.
-_RUNS = 1500
+# Simulated runs behind every chance that is reported: a standard error of at most 1.6 points.
+_RUNS = 1000
 # Drops are found to a fiftieth of a point or so; repeats are tried up to more than anyone pays for.
 _HALVINGS = 9
 _MOST_REPEATS = 256

@@ -23,8 +23,8 @@ __all__ = ["Decision", "Design", "Outcome", "decide", "make_design", "outcome_of
 
 Outcome = Literal["continue", "pass", "regressed", "undecided"]
 
-# Of the spendings here the one with which an equal arm is asked the fewest questions for the same
-# error rates (benchmarks/early_stopping.py).
+# Of pocock, linear and this one, with which an equal arm is asked the fewest questions for the same
+# error rates (benchmarks/early_stopping.py has its figures).
 PASSING: Spending = "power-1.5"
 # An alarm after a tenth of the questions must be beyond doubt, and a broken arm is.
 ALARMING: Spending = "cubic"

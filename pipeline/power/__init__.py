@@ -1,0 +1,21 @@
+"""What an experiment can show, and what it costs, before a GPU hour is spent; pure."""
+
+from __future__ import annotations
+
+from pipeline.power.basis import BENCHMARK_SIZES, Basis, JobBasis
+from pipeline.power.impossible import impossible_gates
+from pipeline.power.measured import measured_basis
+from pipeline.power.model import PowerStatement, ScorePower, SpeedPower
+from pipeline.power.statement import power_statement
+
+__all__ = [
+    "BENCHMARK_SIZES",
+    "Basis",
+    "JobBasis",
+    "PowerStatement",
+    "ScorePower",
+    "SpeedPower",
+    "impossible_gates",
+    "measured_basis",
+    "power_statement",
+]

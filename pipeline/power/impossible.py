@@ -1,0 +1,128 @@
+"""Gates that can never fire or never pass, whatever the arms do, and what would; pure."""
+
+from __future__ import annotations
+
+from math import ceil, log, sqrt
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from evals.metrics import METRICS
+from pipeline.power.basis import (
+    Basis,
+    accuracy_alarms,
+    asked_times,
+    gated_launches,
+    is_fraction,
+    layouts_of,
+    questions_of,
+)
+from pipeline.spec import Experiment, Gate
+from pipeline.stats.launches import LEAST_SPREAD
+from pipeline.stats.paired import difference_of
+from pipeline.stats.proportions import mean_score
+
+__all__ = ["impossible_gates"]
+
+
+def impossible_gates(experiment: Experiment, basis: Basis | None = None) -> list[str]:
+    """Every gate that cannot do its work in this experiment: where, why, and what would help.
+
+    Args:
+        experiment: A validated experiment.
+        basis: Numbers of questions that the experiment file does not say (local data). Where a
+            number is unknown, nothing is said of the gate.
+    """
+    known = {} if basis is None else basis
+    found: list[str] = []
+    for job, gates in experiment.gates.items():
+        for metric, gate in gates.items():
+            where = f"gates.{job}.{metric}"
+            questions = questions_of(job, experiment, known)
+            told: list[str] = []
+            if is_fraction(metric) and questions is not None:
+                samples = asked_times(job, experiment)
+                told += _margin(experiment, gate, questions, samples)
+                told += _floor(experiment, gate, questions, METRICS[metric].better)
+            elif not is_fraction(metric) and METRICS[metric].unit != "nats":
+                told += _ratio(experiment, metric, gate, gated_launches(job, experiment))
+            if len(experiment.arms) < 2 and gate.floor is None:
+                told.append(
+                    "can never pass or fire: there is only the reference arm, and no floor to "
+                    "hold it against; add an arm"
+                )
+            found += [f"{where}: {text}" for text in told]
+    return found
+
+
+def _margin(experiment: Experiment, gate: Gate, questions: int, samples: int) -> list[str]:
+    if len(experiment.arms) < 2:
+        return []
+    told: list[str] = []
+    alike = difference_of(np.zeros(questions), experiment.alpha)
+    # Asked several times, sampled answers differ a little on many questions, and that shows more.
+    if samples == 1 and alike.interval.lower <= -gate.margin:
+        square = float(ndtri(1 - experiment.alpha)) ** 2
+        needed = ceil(square * (1 - gate.margin) / gate.margin) + 1
+        told.append(
+            f"can never pass an arm that answers just as the reference: {questions} questions "
+            f"exclude no loss below {-alike.interval.lower:.2%}, and margin is {gate.margin:.2%}; "
+            f"ask at least {needed} questions, or allow a margin above {-alike.interval.lower:.4f}"
+        )
+    alarms = accuracy_alarms(experiment)
+    lost = difference_of(-np.ones(questions), experiment.alpha)
+    if lost.p_lower * alarms >= experiment.alpha:
+        needed = int(log(alarms / experiment.alpha) / log(2)) + 1
+        told.append(
+            f"can never fire: with {questions} questions and {alarms} comparisons even the loss of "
+            f"every answer has p {min(1.0, lost.p_lower * alarms):.2g} after Holm, and alpha is "
+            f"{experiment.alpha:g}; ask at least {needed} questions"
+        )
+    return told
+
+
+def _floor(experiment: Experiment, gate: Gate, questions: int, better: str) -> list[str]:
+    if gate.floor is None:
+        return []
+    floors = sum(g.floor is not None for gates in experiment.gates.values() for g in gates.values())
+    floors *= len(layouts_of(experiment)) * len(experiment.arms)
+    floor = gate.floor if better == "higher" else 1 - gate.floor
+    square = float(ndtri(1 - experiment.alpha)) ** 2
+    strict = float(ndtri(1 - experiment.alpha / floors)) ** 2
+    told: list[str] = []
+    best = mean_score([1.0] * questions, experiment.alpha)
+    if best.lower < floor:
+        more = f"ask at least {ceil(square * floor / (1 - floor))} questions, or " * (floor < 1)
+        told.append(
+            f"the floor can never be passed: {questions} perfect answers show no more than "
+            f"{best.lower:.2%}, and it asks for {floor:.2%}; {more}lower it"
+        )
+    worst = mean_score([0.0] * questions, experiment.alpha / floors)
+    if worst.upper >= floor:
+        more = f"ask at least {int(strict * (1 - floor) / floor) + 1} questions, or " * (floor > 0)
+        told.append(
+            f"the floor can never fire: not one of {questions} answers right still allows "
+            f"{worst.upper:.2%}, and it asks for {floor:.2%}; {more}raise it"
+        )
+    return told
+
+
+def _ratio(experiment: Experiment, metric: str, gate: Gate, launches: int) -> list[str]:
+    if len(experiment.arms) < 2:
+        return []
+    if launches < 2:
+        why = "one launch an arm does not show how launches differ by themselves"
+        return [f"can never pass or fire: {why}; set launches to 3 or more"]
+    lower_is_better = METRICS[metric].better == "lower"
+    allowed = log(1 + gate.margin) if lower_is_better else -log(1 - gate.margin)
+
+    def least(count: int) -> float:
+        return float(stdtrit(count - 1, 1 - experiment.alpha)) * LEAST_SPREAD / sqrt(count)
+
+    if least(launches) < allowed:
+        return []
+    needed = next((count for count in range(2, 201) if least(count) < allowed), None)
+    more = f"set launches to at least {needed}, or " if needed is not None else ""
+    why = f"{launches} launches exclude no change below {least(launches):.2%}"
+    margin = f"margin is {gate.margin:.2%}; {more}widen it"
+    return [f"can never pass an arm that is just as fast: {why}, and {margin}"]
