@@ -15,13 +15,11 @@ from typing import Any
 import requests
 
 from evals.answer_log import write_whole
+from evals.comm_kernels.files import FACTS, FAILURE, TRACES, layers_of, trace_files
 from evals.comm_kernels.settings import CommKernelsSettings
 
-__all__ = ["FACTS", "FAILURE", "TRACES", "layers_of", "main", "trace_files"]
+__all__ = ["main"]
 
-TRACES = "traces"
-FACTS = "traced.json"
-FAILURE = "failure.json"
 EXIT_OK, EXIT_FAILED = 0, 3
 
 _POLL_S = 0.5
@@ -150,24 +148,6 @@ def _wait(folder: Path, ranks: int, timeout_s: float) -> None:
         f"{len(sizes)} of {ranks} ranks wrote a trace within {timeout_s:g} s; the server's log "
         "says what its profiler met, and output_len must outlast the traced steps",
     )
-
-
-def trace_files(folder: Path) -> list[Path]:
-    """The traces of all ranks, by name."""
-    return sorted([*folder.glob("*.trace.json.gz"), *folder.glob("*.trace.json")])
-
-
-def layers_of(model: object) -> int | None:
-    """The number of layers in a local model's config.json; None where there is none to read."""
-    if not isinstance(model, str):
-        return None
-    try:
-        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    inner = config.get("text_config", config)  # multimodal models nest it
-    layers = inner.get("num_hidden_layers")
-    return layers if isinstance(layers, int) else None
 
 
 def _get(url: str) -> dict[str, Any]:

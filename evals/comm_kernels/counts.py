@@ -22,8 +22,9 @@ def count(traces: Sequence[Trace]) -> dict[str, Any]:
         communication, a step).
 
     Raises:
-        TraceError: A rank is there twice, or ranks ran other communication than the first one; the
-            message has the step and the first kernel that differs.
+        TraceError: A rank is there twice, ranks have more than one step more or less, or ran other
+            communication than the first one; the message has the step and the first kernel that
+            differs.
     """
     ranks = [trace.rank for trace in traces]
     if len(set(ranks)) != len(ranks):
@@ -51,6 +52,12 @@ def count(traces: Sequence[Trace]) -> dict[str, Any]:
 
 
 def _same(first: Trace, other: Trace) -> None:
+    # Profilers of ranks may begin or end one step apart; more means that events were lost.
+    if abs(len(first.steps) - len(other.steps)) > 1:
+        raise TraceError(
+            f"rank {first.rank} has {len(first.steps)} whole decode steps and rank {other.rank} "
+            f"has {len(other.steps)}; events were lost, trace again"
+        )
     for number, (ours, theirs) in enumerate(zip(first.steps, other.steps, strict=False)):
         one, two = _communication(ours), _communication(theirs)
         if one != two:

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evals.comm_kernels.client import FACTS, FAILURE, TRACES, trace_files
 from evals.comm_kernels.counts import count
+from evals.comm_kernels.files import FACTS, FAILURE, TRACES, trace_files
 from evals.comm_kernels.kineto import TraceError, read_trace
 from evals.comm_kernels.settings import CommKernelsSettings
 from evals.job import Endpoint, JobSettings, Outcome, Progress

@@ -73,10 +73,7 @@ def read_trace(path: Path) -> Trace:
     rank = _rank(path, document)
     groups = _replays(events) or _spans(events)
     if not groups:
-        raise TraceError(
-            f"{path}: holds no decode step, neither replays of a CUDA graph nor spans "
-            "step[DECODE ...]"
-        )
+        raise TraceError(f"{path}: {_nothing(events)}")
     whole = groups[1:-1]
     if not whole:
         raise TraceError(
@@ -92,6 +89,15 @@ def read_trace(path: Path) -> Trace:
     return Trace(rank=rank, steps=steps, skipped=len(groups) - len(kept))
 
 
+def _nothing(events: Sequence[Mapping[str, Any]]) -> str:
+    if not events:
+        return "is empty; the profiler saw nothing"
+    graphs = len(_launches(events))
+    if graphs and not any(event.get("cat") == "kernel" for event in events):
+        return f"holds {graphs} launches of CUDA graphs and no kernel in them; trace the GPU, too"
+    return "holds no decode step, neither replays of a CUDA graph nor spans step[DECODE ...]"
+
+
 def _rank(path: Path, document: Mapping[str, Any]) -> int:
     match = _RANK.search(path.name)
     if match is not None:
@@ -99,13 +105,17 @@ def _rank(path: Path, document: Mapping[str, Any]) -> int:
     return int(document.get("distributedInfo", {}).get("rank", 0))
 
 
-def _replays(events: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    launches = {
+def _launches(events: Sequence[Mapping[str, Any]]) -> set[int]:
+    return {
         event["args"]["correlation"]
         for event in events
         if event.get("cat") in ("cuda_runtime", "cuda_driver")
         and "GraphLaunch" in event.get("name", "")
     }
+
+
+def _replays(events: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    launches = _launches(events)
     groups: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "kernel" and event["args"].get("correlation") in launches:

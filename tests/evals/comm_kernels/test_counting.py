@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from evals.comm_kernels import CommKernelsJob, CommKernelsSettings
-from evals.comm_kernels.client import FACTS, FAILURE, TRACES, layers_of
 from evals.comm_kernels.counts import count
 from evals.comm_kernels.expected import disagreements, expectation
+from evals.comm_kernels.files import FACTS, FAILURE, TRACES, layers_of
 from evals.comm_kernels.kineto import TraceError, read_trace
 from evals.job import Outcome
 from tests.evals.comm_kernels.traces import GATHER, GEMM, SCATTER, replays, spans, write
@@ -46,7 +46,8 @@ def test_on_a_cpu_sglangs_spans_are_the_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("events", "said"),
     [
-        ([], "holds no decode step"),
+        ([], "is empty; the profiler saw nothing"),
+        (replays([[], [], []])[1:], "holds 3 launches of CUDA graphs and no kernel in them"),
         (spans([["aten::mm"]] * 4, label="EXTEND bs=1"), "holds no decode step"),
         (replays([STEP, STEP]), "holds 2 decode steps, of which the first and the last are left"),
     ],
@@ -91,6 +92,19 @@ def test_ranks_that_ran_something_else_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(TraceError, match="rank 0 is there twice"):
         count([traces[0], traces[0]])
+
+
+@pytest.mark.parametrize(("fewer", "refused"), [(5, False), (4, True)])
+def test_ranks_may_be_one_step_apart_and_no_more(fewer: int, refused: bool, tmp_path: Path) -> None:
+    traces = [
+        read_trace(write(tmp_path, rank, replays([STEP] * number)))
+        for rank, number in enumerate((6, fewer))
+    ]
+    if refused:
+        with pytest.raises(TraceError, match="rank 0 has 4 whole decode steps and rank 1 has 2"):
+            count(traces)
+    else:
+        assert count(traces)["steps"] == 3
 
 
 def test_a_step_that_differs_from_the_others_shows_as_a_range(tmp_path: Path) -> None:
