@@ -11,7 +11,7 @@ from typing import Any
 
 from evals import JOBS
 from evals.job import Endpoint, JobSettings, Outcome
-from launchers.failures import ServerError
+from launchers.failures import FailureClass, ServerError
 from launchers.health import SGLANG_HEALTH
 from launchers.local import Server, launched
 from launchers.process import Process, StillRunning, run_to_end
@@ -55,6 +55,7 @@ class LaunchRun:
         self.folder = folder
         self.place = place
         self.attempt = attempt
+        self.lost_a_port = False
         self.keeper = Keeper(launch, attempt, place, folder, shown)
         self.shown = shown
         self.note: dict[str, Any] = {
@@ -82,6 +83,12 @@ class LaunchRun:
             self.keeper.record_all(waiting, Status.INVALID, "premise", str(error), error.premises)
         except (ServerError, StillRunning, OSError) as error:
             failure = error.failure_class if isinstance(error, ServerError) else "launch"
+            # Nothing was measured yet, and no port was asked for: another start may have more luck.
+            self.lost_a_port = (
+                failure == FailureClass.PORT
+                and self.launch.port is None
+                and self.note["ready_s"] is None
+            )
             self.note["error"] = str(error)
             self.keeper.record_all(waiting, Status.FAILED, failure, first_line(error))
         except KeyboardInterrupt:

@@ -19,6 +19,9 @@ from pipeline.run_folder import CellFolder, LaunchFolder, RunFolder
 
 __all__ = ["execute"]
 
+# A server draws several ports before it binds them, and another program may be quicker.
+_STARTS = 2
+
 
 def execute(plan: Plan, folder: RunFolder, shown: Display) -> None:
     """Run every cell that has no ok record yet.
@@ -80,12 +83,15 @@ def _run_launch(plan: Plan, launch: Launch, folder: RunFolder, shown: Display) -
         return
     began = time.monotonic()
     _stop_leftover(place)
-    attempt = place.next_attempt([cell.job for cell in launch.cells])
-    runner = LaunchRun(plan, launch, folder, place, attempt, shown)
-    if launch.unsupported:
-        runner.keeper.record_all(todo, Status.UNSUPPORTED, "unsupported", launch.unsupported)
-    else:
-        runner.run(todo)
+    for _ in range(_STARTS):
+        attempt = place.next_attempt([cell.job for cell in launch.cells])
+        runner = LaunchRun(plan, launch, folder, place, attempt, shown)
+        if launch.unsupported:
+            runner.keeper.record_all(todo, Status.UNSUPPORTED, "unsupported", launch.unsupported)
+        else:
+            runner.run(todo)
+        if not runner.lost_a_port:
+            break
     shown.launch_over(launch, time.monotonic() - began)
 
 

@@ -8,9 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 
 from tests.launchers.fake_engine.conftest import Serve
 
@@ -20,6 +17,11 @@ PROMPTS, OUTPUTS, TTFT_MS, ITL_MS = 16, 40, 100.0, 25.0
 @pytest.fixture
 def tokenizer(tmp_path: Path) -> Path:
     """A tokenizer of words, for no machine has to hold a real one."""
+    # Comes with the engine, without which this file must still be collected.
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
     folder = tmp_path / "tokenizer"
     folder.mkdir()
     words = {word: number for number, word in enumerate(["<unk>", *(f"w{n}" for n in range(500))])}
