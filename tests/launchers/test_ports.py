@@ -10,8 +10,9 @@ def test_a_listening_port_names_its_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         owner = port_taken("127.0.0.1", server.getsockname()[1])
     assert owner is not None
+    # The command line follows, whatever a test runner has made of its own.
     assert owner.startswith(f"pid {os.getpid()}: ")
-    assert "python" in owner
+    assert "test" in owner or "python" in owner
 
 
 def test_a_free_port_is_not_taken_and_leaves_room_for_the_derived_ones() -> None:
