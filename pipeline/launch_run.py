@@ -14,6 +14,7 @@ from evals.job import Endpoint, JobSettings, Outcome
 from launchers.failures import FailureClass, ServerError
 from launchers.health import SGLANG_HEALTH
 from launchers.local import Server, launched
+from launchers.mixed_comm.requirements import FORBID_VARIABLE, MULTICAST_OFF
 from launchers.process import Process, StillRunning, run_to_end
 from pipeline.keeper import Keeper, first_line, now, standing
 from pipeline.observe import Observer
@@ -104,6 +105,10 @@ class LaunchRun:
     def _server(self) -> Iterator[Server]:
         launch = self.launch
         env = {k: v for k, v in os.environ.items() if k not in launch.env_unset} | launch.env
+        if env.get(FORBID_VARIABLE) == "1":
+            # Also what no arm asks for by name: SGLang's custom all-reduce v2, for one, takes
+            # multicast where torch has it (0.5.23, custom_all_reduce_v2.py).
+            env |= MULTICAST_OFF
         env["SERVEGATE_WITNESS_DIR"] = str(self.place.root.resolve())
         write_json(self.place.launch, self.note)
         with launched(

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from launchers.backends import BACKENDS, MIXED_COMM_PLUGIN
 from launchers.host import EnginePackages, Host
 from launchers.mixed_comm.requirements import CAPABILITIES, GROUP_SIZES, OLDEST_FLASHINFER
+from launchers.mixed_comm.settings import BUILD_VARIABLE, HANDLER_VARIABLE, HandlerChoice
 from pipeline.plan import ArmPlan, Launch, Plan
 
-__all__ = ["asks_for_build", "marked", "unsupported_here"]
+__all__ = ["marked", "unsupported_here"]
 
 
 def unsupported_here(
@@ -31,18 +32,17 @@ def unsupported_here(
         return {}
     arms = {arm.name: arm for arm in plan.arms}
     if plan.device == "cpu":
-        wrong = {launch.id: _on_cpu(arms[launch.arm]) for launch in plan.launches}
+        wrong = {launch.id: _on_cpu(launch) for launch in plan.launches}
         return {launch: reason for launch, reason in wrong.items() if reason}
     found: dict[str, str] = {}
     built: str | None = None
     for launch in plan.launches:
-        arm = arms[launch.arm]
         reason = (
             _gpus(launch, host)
-            or _multicast(arm, host)
-            or (_mixed_comm(launch, host, engine) if asks_for_build(arm) else "")
+            or _multicast(launch, arms[launch.arm], host)
+            or (_mixed_comm(launch, host, engine) if _runs_flashinfer(launch) else "")
         )
-        if not reason and asks_for_build(arm):
+        if not reason and _needs_built(launch):
             built = not_built() if built is None else built
             reason = built and f"MixedComm's kernels: {built}; run servegate doctor --build"
         if reason:
@@ -64,16 +64,23 @@ def marked(plan: Plan, unsupported: dict[str, str]) -> Plan:
     return plan.model_copy(update={"launches": launches})
 
 
-def asks_for_build(arm: ArmPlan) -> bool:
-    """True for an arm that runs FlashInfer's kernels."""
-    if MIXED_COMM_PLUGIN not in arm.plugins:
+def _runs_flashinfer(launch: Launch) -> bool:
+    if MIXED_COMM_PLUGIN not in launch.env.get("SGLANG_PLUGINS", "").split(","):
         return False
-    handler = arm.env.get("SERVEGATE_MIXED_COMM_HANDLER", "auto")
-    return handler != "reference" and arm.env.get("SERVEGATE_MIXED_COMM_BUILD") != "1"
+    return launch.env.get(HANDLER_VARIABLE) != HandlerChoice.REFERENCE
 
 
-def _on_cpu(arm: ArmPlan) -> str:
-    if arm.args.get("enable-symm-mem"):
+def _needs_built(launch: Launch) -> bool:
+    return _runs_flashinfer(launch) and launch.env.get(BUILD_VARIABLE) != "1"
+
+
+def _asks_for(launch: Launch, *flags: str) -> bool:
+    """Whether the command line has one of these, from the arm or from what all arms share."""
+    return any(flag in launch.argv for flag in flags)
+
+
+def _on_cpu(launch: Launch) -> str:
+    if _asks_for(launch, "--enable-symm-mem"):
         return "symmetric memory is NCCL's, and SGLang switches it off on a CPU"
     return ""
 
@@ -89,15 +96,13 @@ def _gpus(launch: Launch, host: Host) -> str:
     return ""
 
 
-def _multicast(arm: ArmPlan, host: Host) -> str:
-    preset = None if arm.preset is None else BACKENDS[arm.preset]
-    reference_handler = arm.env.get("SERVEGATE_MIXED_COMM_HANDLER") == "reference"
-    needs = (preset is not None and preset.needs_multicast) or any(
-        arm.args.get(flag) for flag in ("enable-symm-mem", "enable-nccl-nvls")
-    )
+def _multicast(launch: Launch, arm: ArmPlan, host: Host) -> str:
+    asked = _asks_for(launch, "--enable-symm-mem", "--enable-nccl-nvls")
+    preset = arm.preset is not None and BACKENDS[arm.preset].needs_multicast
+    # The one way in which a preset that needs multicast can do without: no FlashInfer in it.
     if MIXED_COMM_PLUGIN in arm.plugins:
-        needs = not reference_handler
-    if not needs:
+        preset = False
+    if not (asked or preset or _runs_flashinfer(launch)):
         return ""
     if host.forbidden:
         return f"needs NVLink multicast, which this host forbids ({', '.join(host.forbidden)})"

@@ -28,6 +28,13 @@ _FORBIDDEN_WHEN_1 = (
     "NVSHMEM_DISABLE_NVLS",
 )
 
+MULTICAST_OFF = {
+    "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1",
+    "NVSHMEM_DISABLE_NVLS": "1",
+    "NCCL_NVLS_ENABLE": "0",
+}
+"""What keeps torch, NVSHMEM and NCCL from NVLink multicast where nothing else asks for it."""
+
 # cuda.h: CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED.
 _MULTICAST_SUPPORTED = 132
 _DRIVER = "libcuda.so.1"

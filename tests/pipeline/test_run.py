@@ -248,3 +248,17 @@ def test_unsupported_cells_are_recorded_without_a_server(tmp_path: Path) -> None
     assert (record["status"], record["failure_class"]) == ("unsupported", "unsupported")
     assert "without attention DP" in record["reason"]
     assert not (run / "launches/01-mixed-dp1/server.log").exists()
+
+
+@pytest.mark.parametrize("forbidden", ["0", "1"])
+def test_a_host_that_forbids_multicast_says_so_to_every_server(
+    tmp_path: Path, forbidden: str
+) -> None:
+    file = experiment(tmp_path, arms={"nccl": {"preset": "default"}}, gates={})
+    servegate(
+        "run", file, "--out", tmp_path / "runs", cwd=tmp_path,
+        env={"SERVEGATE_FORBID_MULTICAST": forbidden},
+    )  # fmt: skip
+    facts = json.loads((only_run(tmp_path) / "launches/00-nccl-dp2/facts.json").read_text("utf-8"))
+    told = facts["environment"].get("TORCH_SYMM_MEM_DISABLE_MULTICAST")
+    assert told == ("1" if forbidden == "1" else None)

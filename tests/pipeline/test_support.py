@@ -81,6 +81,26 @@ def test_a_free_arm_that_asks_for_symmetric_memory_needs_it_too() -> None:
     assert set(why(made, replace(HOST, no_multicast="no"))) == {"mine"}
 
 
+def test_what_all_arms_share_counts_as_their_own() -> None:
+    """A flag under server.args reaches every server, whatever the arm is called."""
+    made = plan(one={"preset": "nccl"}, two={"preset": "default"})
+    shared = [
+        launch.model_copy(update={"argv": [*launch.argv, "--enable-symm-mem"]})
+        for launch in made.launches
+    ]
+    forbids = replace(HOST, forbidden=["X=1"])
+    assert set(why(made.model_copy(update={"launches": shared}), forbids)) == {"one", "two"}
+    assert why(made, forbids) == {}
+
+
+def test_an_arm_that_compiles_in_the_server_needs_all_but_the_build() -> None:
+    made = plan(mine={"preset": "mixed-comm", "env": {"SERVEGATE_MIXED_COMM_BUILD": "1"}})
+    assert why(made, not_built="not built") == {}
+    assert "needs NVLink multicast" in why(made, replace(HOST, no_multicast="no"))["mine"]
+    old = replace(HOST, gpus=[{**GPU, "capability": "8.0"}] * 8)
+    assert "compute capability" in why(made, old)["mine"]
+
+
 def test_the_reference_handler_needs_neither_multicast_nor_kernels() -> None:
     env = {"SERVEGATE_MIXED_COMM_HANDLER": "reference"}
     made = plan(mine={"preset": "mixed-comm", "env": env})
