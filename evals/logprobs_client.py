@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,8 +11,8 @@ from typing import Any
 
 import requests
 
-from evals.answer_log import write_whole
-from evals.logprobs_files import FAILURE, TRAILS, Text, Trail, load_texts
+from evals.client import arguments, keep_failure, session
+from evals.logprobs_files import TRAILS, Text, Trail, load_texts
 from evals.logprobs_settings import LogprobsSettings
 from evals.questions import DataError
 
@@ -23,13 +21,9 @@ __all__ = ["main", "trail_of"]
 EXIT_OK, EXIT_BAD_DATA, EXIT_ERRORS = 0, 2, 3
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Ask every text; returns the exit code (0 all answered, 2 bad data, 3 a request failed)."""
-    parser = argparse.ArgumentParser(prog="python -m evals.logprobs_client", description=__doc__)
-    parser.add_argument("--base-url", required=True, help="http://host:port of the server")
-    parser.add_argument("--settings", required=True, help="LogprobsSettings as JSON")
-    parser.add_argument("--out", required=True, help="folder of the cell")
-    options = parser.parse_args(arguments)
+    options = arguments("logprobs_client", __doc__, given)
     cell = Path(options.out)
     settings = LogprobsSettings.model_validate_json(options.settings)
     try:
@@ -71,9 +65,8 @@ def _ask(base_url: str, settings: LogprobsSettings, text: Text, repeat: int) -> 
         "logprob_start_len": 0,
         "top_logprobs_num": settings.top,
     }
-    with requests.Session() as session:
-        session.trust_env = False
-        answer = session.post(
+    with session() as http:
+        answer = http.post(
             f"{base_url}/generate", json=body, timeout=(10, settings.request_timeout_s)
         )
     if answer.status_code != requests.codes.ok:
@@ -111,8 +104,7 @@ def trail_of(meta: dict[str, Any], text: str, repeat: int, *, steps: int) -> Tra
 
 
 def _fail(cell: Path, failure_class: str, reason: str, code: int) -> int:
-    sys.stderr.write(f"logprobs client: {reason}\n")
-    write_whole(cell / FAILURE, json.dumps({"class": failure_class, "reason": reason}))
+    keep_failure(cell, failure_class, reason)
     return code
 
 

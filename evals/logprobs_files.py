@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from evals.client import kept_failure
 from evals.job import Outcome
+from evals.lines import read_lines
 from evals.questions import DataError, digest
 
 __all__ = [
-    "FAILURE", "TRAILS", "Text", "Trail", "differences", "load_texts", "read_cell", "read_trails",
+    "TRAILS", "Text", "Trail", "differences", "load_texts", "read_cell", "read_trails",
 ]  # fmt: skip
 
 TRAILS = "logprobs.jsonl"
-FAILURE = "failure.json"
 
 
 class Text(BaseModel):
@@ -81,14 +81,7 @@ def read_trails(path: Path) -> list[Trail]:
     Raises:
         DataError: The file is missing or a line of it damaged.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        return [Trail.model_validate_json(line) for line in lines]
-    except ValidationError as error:
-        raise DataError(f"{path}: holds a line that is no whole trail") from error
+    return read_lines(path, Trail, "trail")
 
 
 def differences(one: Trail, other: Trail) -> list[float]:
@@ -148,10 +141,11 @@ def read_cell(
 
 
 def _failed(cell: Path, returncode: int, what: str) -> Outcome:
-    try:
-        told = json.loads((cell / FAILURE).read_text(encoding="utf-8"))
-        status: Literal["failed", "invalid"] = "invalid" if told["class"] == "errors" else "failed"
-        return Outcome(status=status, failure_class=told["class"], reason=told["reason"])
-    except (OSError, ValueError, KeyError):
+    told = kept_failure(cell)
+    if told is None:
         reason = f"{what}; the client ended with exit code {returncode}"
         return Outcome(status="failed", failure_class="incomplete", reason=reason)
+    failure_class, reason = told
+    # Requests that failed are the server's doing: it ran, and the cell must not count.
+    status: Literal["failed", "invalid"] = "invalid" if failure_class == "errors" else "failed"
+    return Outcome(status=status, failure_class=failure_class, reason=reason)

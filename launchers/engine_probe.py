@@ -7,12 +7,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 
 GROUPS = ("sglang.srt.plugins", "sglang.srt.platforms")
 
 
-def versions(names: list[str]) -> dict[str, str]:
+def versions(names: Iterable[str]) -> dict[str, str]:
     """Versions by distribution name; what is not installed is left out."""
     found = {}
     for name in names:

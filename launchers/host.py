@@ -18,7 +18,15 @@ from launchers.gpus import describe_gpus, gpu_state
 from launchers.mixed_comm.requirements import multicast_forbidden, no_multicast
 from launchers.process import run_to_end
 
-__all__ = ["EnginePackages", "Host", "build_mixed_comm", "look", "mixed_comm_not_built", "probe"]
+__all__ = [
+    "PACKAGES",
+    "EnginePackages",
+    "Host",
+    "build_mixed_comm",
+    "look",
+    "mixed_comm_not_built",
+    "probe",
+]
 
 _PROBE = Path(__file__).with_name("engine_probe.py")
 _PROBE_S = 60.0
@@ -26,10 +34,12 @@ _CHECK_S = 180.0
 _BUILDER = ("-P", "-m", "launchers.mixed_comm.build")
 _NO_PLUGINS = {"SGLANG_PLUGINS": "none"}
 
-_PACKAGES = (
-    "sglang", "sglang-kernel", "flashinfer-python", "torch", "triton", "nvidia-nccl-cu13",
-    "nvidia-nccl-cu12", "nvidia-nvshmem-cu13", "nvidia-nvshmem-cu12", "servegate",
+PACKAGES = (
+    "sglang", "flashinfer-python", "sglang-kernel", "torch", "triton", "transformers",
+    "nvidia-nccl-cu13", "nvidia-nccl-cu12", "nvidia-nvshmem-cu13", "nvidia-nvshmem-cu12", "numpy",
+    "openai", "sgl-eval", "math-verify", "servegate",
 )  # fmt: skip
+"""Distributions whose versions can change an answer or a speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +115,7 @@ def probe(python: str, environment: Mapping[str, str] = MappingProxyType({})) ->
     try:
         done = subprocess.run(
             # -P: this package's folder must not be searched for modules.
-            [python, "-P", str(_PROBE), *_PACKAGES],
+            [python, "-P", str(_PROBE), *PACKAGES],
             capture_output=True, text=True, timeout=_PROBE_S, check=False,
             env={**os.environ, **environment},
         )  # fmt: skip

@@ -14,13 +14,21 @@ from rich.table import Table
 from rich.text import Text
 
 from launchers.backends import BACKENDS
-from launchers.host import EnginePackages, build_mixed_comm, look, mixed_comm_not_built, probe
+from launchers.host import (
+    EnginePackages,
+    Host,
+    build_mixed_comm,
+    look,
+    mixed_comm_not_built,
+    probe,
+)
 from pipeline import exit_codes
 from pipeline.doctor import Diagnosis, diagnose
 from pipeline.plan import Plan, PlanModel, make_plan
 from pipeline.preflight import preflight
-from pipeline.prepare import for_this_machine, planned
+from pipeline.prepare import planned
 from pipeline.spec import Experiment
+from pipeline.support import marked, unsupported_here
 
 __all__ = ["Build", "examine", "show"]
 
@@ -47,20 +55,32 @@ def examine(
     Raises:
         pipeline.spec_load.SpecError: The experiment file is wrong.
     """
-    runs = Path("runs")
-    host = look(runs, os.environ)
+    host = look(Path("runs"), os.environ)
     if file is None:
         packages = probe(sys.executable)
         built = _built(sys.executable, packages, build, console, wanted=bool(host.gpus))
-        presets = for_this_machine(_presets(), runs, os.environ)
-        return diagnose(host, packages, not_built=built, presets=presets)
+        presets = _marked(_presets(), host, packages, built)
+        return diagnose(
+            host, packages, not_built=built, presets=presets, building=build is not None
+        )
     spec, plan = planned(file, overrides, engine)
     packages = probe(plan.python)
     wanted = bool(host.gpus) and plan.device == "cuda" and plan.engine == "sglang"
     built = _built(plan.python, packages, build, console, wanted=wanted)
     found = preflight(plan, spec, say=lambda text: console.print(f"{text} ...", style="dim"))
-    marked = for_this_machine(plan, runs, os.environ)
-    return diagnose(host, packages, not_built=built, plan=marked, preflight=found)
+    return diagnose(
+        host,
+        packages,
+        not_built=built,
+        plan=_marked(plan, host, packages, built),
+        preflight=found,
+        building=build is not None,
+    )
+
+
+def _marked(plan: Plan, host: Host, packages: EnginePackages, built: str | None) -> Plan:
+    not_built = "not asked" if built is None else built
+    return marked(plan, unsupported_here(plan, host, packages, lambda: not_built))
 
 
 def _presets() -> Plan:

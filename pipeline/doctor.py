@@ -16,6 +16,7 @@ from pipeline.preflight import Preflight
 
 __all__ = ["CellLine", "Diagnosis", "Finding", "diagnose"]
 
+_KERNELS = "MixedComm kernels"
 _GENERAL = "sglang.srt.plugins"
 _NVCC = "MixedComm's kernels are compiled with it; install the CUDA toolkit, or build elsewhere"
 
@@ -52,10 +53,15 @@ class Diagnosis(_Frozen):
 
     @property
     def can_run(self) -> bool:
-        """Nothing that was asked for is missing, and something of the experiment can run."""
+        """Nothing that was asked for is missing, and something of the experiment can run.
+
+        Without an experiment only a build can have been asked for; the machine is what it is.
+        """
         blocked = any(finding.state == "missing" for finding in self.findings)
         if self.experiment is None:
-            return True
+            return not any(
+                finding.state == "missing" and finding.name == _KERNELS for finding in self.findings
+            )
         return not blocked and any(not cell.reason for cell in self.cells)
 
 
@@ -67,6 +73,7 @@ def diagnose(
     plan: Plan | None = None,
     presets: Plan | None = None,
     preflight: Preflight | None = None,
+    building: bool = False,
 ) -> Diagnosis:
     """Put the findings together.
 
@@ -77,6 +84,7 @@ def diagnose(
         plan: An experiment's plan, its launches marked for this machine.
         presets: Without an experiment: the presets at some sizes, marked likewise.
         preflight: What was found of its model, data, ports and flags.
+        building: Whether the kernels were to be built just now: then not built is a failure.
     """
     device = "cuda" if plan is None else plan.device
     shown = presets if plan is None else plan
@@ -85,7 +93,7 @@ def diagnose(
         *_gpus(host, needed=plan is not None and real and device == "cuda"),
         *_fabric(host),
         *_engine(engine, needed=plan is not None and real),
-        *_tools(engine, not_built),
+        *_tools(engine, not_built, building=building),
         *_room(host),
     ]
     if preflight is not None:
@@ -200,7 +208,7 @@ def _plugins(plugins: Sequence[dict[str, str]]) -> Iterable[Finding]:
         yield Finding(name="SGLang plugins", state="ok", found=", ".join(sorted(by_name)))
 
 
-def _tools(engine: EnginePackages, not_built: str | None) -> Iterable[Finding]:
+def _tools(engine: EnginePackages, not_built: str | None, *, building: bool) -> Iterable[Finding]:
     yield Finding(
         name="nvcc",
         state="ok" if engine.nvcc else "note",
@@ -210,10 +218,10 @@ def _tools(engine: EnginePackages, not_built: str | None) -> Iterable[Finding]:
     if not_built is not None:
         capabilities = " or ".join(".".join(map(str, c)) for c in CAPABILITIES)
         yield Finding(
-            name="MixedComm kernels",
-            state="note" if not_built else "ok",
+            name=_KERNELS,
+            state=("missing" if building else "note") if not_built else "ok",
             found=not_built or "built",
-            do=f"servegate doctor --build, on a GPU of capability {capabilities}"
+            do=f"servegate doctor --build, on a GPU of capability {capabilities} or with --arch"
             if not_built
             else "",
         )

@@ -23,6 +23,8 @@ _TELLING = (
     "MKL_", "TRITON_", "NVIDIA_", "UCX_", "GLOO_", "HF_HUB", "LD_", "PYTHON", "TOKENIZERS_",
     "SERVEGATE_MIXED_COMM", "SERVEGATE_PREFER", "SERVEGATE_FIX",
 )  # fmt: skip
+_HIDDEN = "(hidden)"
+_SECRET_ARGUMENTS = ("api_key", "password", "token", "secret")
 _SECRET = ("TOKEN_", "_TOKEN", "_KEY", "SECRET", "PASSWORD")
 
 # Differ from launch to launch by themselves.
@@ -73,7 +75,7 @@ def resolved_arguments(info: Mapping[str, Any], *, planned: frozenset[str]) -> d
         planned: Flags on the command line, with underscores: a seed that was asked for is kept.
     """
     return {
-        key: value
+        key: _HIDDEN if value is not None and key.endswith(_SECRET_ARGUMENTS) else value
         for key, value in sorted(info.items())
         if (key == "random_seed" and key in planned)
         or not (key in _VOLATILE or key.endswith(_VOLATILE_ENDS) or key.startswith("_"))
@@ -86,7 +88,7 @@ def telling(*environs: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name in names:
         values = dict.fromkeys(environ.get(name, "(unset)") for environ in environs)
-        found[name] = "(hidden)" if any(word in name for word in _SECRET) else " | ".join(values)
+        found[name] = _HIDDEN if any(word in name for word in _SECRET) else " | ".join(values)
     return found
 
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from launchers.engine_probe import versions
 from launchers.gpus import describe_gpus
+from launchers.host import PACKAGES, probe
 from pipeline.plan import Plan
 
 __all__ = ["describe_machine", "engine_packages", "gather"]
-
-_PACKAGES = (
-    "sglang", "flashinfer-python", "sglang-kernel", "torch", "triton", "transformers",
-    "nvidia-nccl-cu13", "nvidia-nccl-cu12", "numpy", "openai", "sgl-eval", "math-verify",
-    "servegate",
-)  # fmt: skip
 
 # Variables of the user's shell with these beginnings reach every server and can change its speed.
 _TELLING = (
@@ -40,38 +34,12 @@ _TELLING = (
 )
 _SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
-_VERSIONS_SCRIPT = """
-import json, sys
-from importlib import metadata
-found = {}
-for name in sys.argv[1:]:
-    try:
-        found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
-
 
 def engine_packages(python: str) -> dict[str, str]:
     """Versions of the packages that matter in the engine's interpreter; {} if it cannot tell."""
     if Path(python) == Path(sys.executable):
-        found = {}
-        for name in _PACKAGES:
-            try:
-                found[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
-        return found
-    try:
-        done = subprocess.run(
-            [python, "-c", _VERSIONS_SCRIPT, *_PACKAGES],
-            capture_output=True, text=True, timeout=60, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    versions: dict[str, str] = json.loads(done.stdout)
-    return versions
+        return versions(PACKAGES)
+    return dict(probe(python).versions)
 
 
 def gather(plan: Plan, command: list[str], environ: Mapping[str, str]) -> dict[str, Any]:

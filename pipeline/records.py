@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evals.job import Answer
+from evals.lines import read_lines
+from evals.questions import DataError
 from pipeline.layout import LayoutKey
 
 __all__ = [
@@ -154,13 +156,6 @@ def read_answers(path: Path) -> list[Answer]:
         RecordError: The file is missing or one of its lines is damaged.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
-    answers: list[Answer] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            answers.append(Answer.model_validate_json(line))
-        except ValidationError as error:
-            raise RecordError(f"{path}:{number}: is no whole answer line") from error
-    return answers
+        return read_lines(path, Answer, "answer")
+    except DataError as error:
+        raise RecordError(str(error)) from error

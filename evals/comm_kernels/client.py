@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import threading
@@ -15,7 +14,8 @@ from typing import Any
 import requests
 
 from evals.answer_log import write_whole
-from evals.comm_kernels.files import FACTS, FAILURE, TRACES, layers_of, trace_files
+from evals.client import arguments, keep_failure, session
+from evals.comm_kernels.files import FACTS, TRACES, layers_of, trace_files
 from evals.comm_kernels.settings import CommKernelsSettings
 
 __all__ = ["main"]
@@ -35,15 +35,9 @@ class _Failed(RuntimeError):
         self.failure_class = failure_class
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Trace; returns the exit code (0 all files are there, 3 not)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m evals.comm_kernels.client", description=__doc__
-    )
-    parser.add_argument("--base-url", required=True, help="http://host:port of the server")
-    parser.add_argument("--settings", required=True, help="CommKernelsSettings as JSON")
-    parser.add_argument("--out", required=True, help="folder of the cell")
-    options = parser.parse_args(arguments)
+    options = arguments("comm_kernels.client", __doc__, given)
     cell = Path(options.out)
     settings = CommKernelsSettings.model_validate_json(options.settings)
     try:
@@ -51,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (_Failed, requests.RequestException, ValueError, KeyError) as error:
         failure = error.failure_class if isinstance(error, _Failed) else "errors"
         reason = str(error) if isinstance(error, _Failed) else f"{type(error).__name__}: {error}"
-        sys.stderr.write(f"comm-kernels client: {reason}\n")
-        write_whole(cell / FAILURE, json.dumps({"class": failure, "reason": reason}))
+        keep_failure(cell, failure, reason)
         return EXIT_FAILED
     return EXIT_OK
 
@@ -97,8 +90,8 @@ def _stream(
     seen = False
     try:
         with (
-            _session() as session,
-            session.post(
+            session() as http,
+            http.post(
                 f"{base_url}/generate",
                 json=body,
                 stream=True,
@@ -123,8 +116,8 @@ def _start_profile(base_url: str, folder: Path, steps: int, activity: str) -> No
         "with_stack": False,
         "record_shapes": False,
     }
-    with _session() as session:
-        answer = session.post(f"{base_url}/start_profile", json=body, timeout=(10, 120))
+    with session() as http:
+        answer = http.post(f"{base_url}/start_profile", json=body, timeout=(10, 120))
     if answer.status_code != requests.codes.ok:
         raise _Failed(
             "profiler",
@@ -151,18 +144,12 @@ def _wait(folder: Path, ranks: int, timeout_s: float) -> None:
 
 
 def _get(url: str) -> dict[str, Any]:
-    with _session() as session:
-        answer = session.get(url, timeout=(10, 60))
+    with session() as http:
+        answer = http.get(url, timeout=(10, 60))
     found = answer.json()
     if not isinstance(found, dict):
         raise ValueError(f"{url} gave no object")
     return found
-
-
-def _session() -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    return session
 
 
 if __name__ == "__main__":

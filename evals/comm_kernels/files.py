@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-__all__ = ["FACTS", "FAILURE", "TRACES", "layers_of", "trace_files"]
+__all__ = ["FACTS", "TRACES", "layers_of", "trace_files"]
 
 TRACES = "traces"
 FACTS = "traced.json"
-FAILURE = "failure.json"
 
 
 def trace_files(folder: Path) -> list[Path]:

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from evals.client import kept_failure
 from evals.comm_kernels.counts import count
-from evals.comm_kernels.files import FACTS, FAILURE, TRACES, trace_files
+from evals.comm_kernels.files import FACTS, TRACES, trace_files
 from evals.comm_kernels.kineto import TraceError, read_trace
 from evals.comm_kernels.settings import CommKernelsSettings
 from evals.job import Endpoint, JobSettings, Outcome, Progress
@@ -71,11 +72,8 @@ class CommKernelsJob:
 
     def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:  # noqa: ARG002
         """Ok only with whole traces of all ranks that ran the same communication."""
-        try:
-            told = json.loads((cell / FAILURE).read_text(encoding="utf-8"))
-            return Outcome(status="failed", failure_class=told["class"], reason=told["reason"])
-        except (OSError, ValueError, KeyError):
-            pass
+        if (told := kept_failure(cell)) is not None:
+            return Outcome(status="failed", failure_class=told[0], reason=told[1])
         try:
             facts = json.loads((cell / FACTS).read_text(encoding="utf-8"))
             ranks, layers = int(facts["ranks"]), facts["layers"]

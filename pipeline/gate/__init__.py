@@ -223,7 +223,9 @@ def _proof_gaps(plan: Plan, asked: Proof) -> list[str]:
         return []
     if not asked.asked:
         return ["proof is required, and no record says anything of what ran"]
-    return [f"proof is required, and missing for: {', '.join(asked.missing)}"] * bool(asked.missing)
+    if asked.missing:
+        return [f"proof is required, and missing for: {', '.join(asked.missing)}"]
+    return []
 
 
 def _gate_gaps(plan: Plan, jobs: Mapping[str, Evidence]) -> list[str]:

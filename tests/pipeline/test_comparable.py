@@ -148,6 +148,10 @@ def test_what_a_launch_draws_anew_is_no_argument() -> None:
         "scheduler_pids": [1], "internal_states": [{}], "_private": 1, "status": "ready",
     }  # fmt: skip
     assert resolved_arguments(info, planned=frozenset({"port"})) == {"page_size": 1}
+    secret = {"api_key": "sk-1", "admin_api_key": None, "tokenizer_path": "p"}
+    assert resolved_arguments(secret, planned=frozenset()) == {
+        "admin_api_key": None, "api_key": "(hidden)", "tokenizer_path": "p",
+    }  # fmt: skip
     seeded = resolved_arguments(info, planned=frozenset({"random_seed"}))
     assert seeded == {"page_size": 1, "random_seed": 3}
 

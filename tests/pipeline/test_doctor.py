@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from launchers.host import EnginePackages, Host
+from pipeline import cli_doctor
 from pipeline.doctor import Diagnosis, Finding, diagnose
 from pipeline.plan import Plan
 from pipeline.preflight import Preflight
@@ -84,6 +86,15 @@ def test_kernels_that_are_not_built_are_said_only_where_they_were_asked_for() ->
     assert "MixedComm kernels" not in names
 
 
+def test_a_build_that_fails_is_no_success() -> None:
+    reason = "RuntimeError: no nvcc"
+    failed = diagnosis(not_built=reason, building=True)
+    assert finding(failed, "MixedComm kernels").state == "missing"
+    assert not failed.can_run
+    assert diagnosis(not_built=reason).can_run
+    assert diagnosis(not_built="", building=True).can_run
+
+
 def all_but(made: Plan, *arms: str) -> Plan:
     return marked(made, {one.id: "no" for one in made.launches if one.arm not in arms})
 
@@ -116,13 +127,16 @@ def test_an_experiment_on_the_fake_engine_runs_anywhere(tmp_path: Path) -> None:
     assert [cell["reason"] for cell in json.loads(done.stdout)["cells"]] == ["", ""]
 
 
-def test_the_study_on_this_machine_has_no_gpu(tmp_path: Path) -> None:
-    """Nothing is started, and each cell says why."""
+def test_the_study_on_a_machine_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each cell says why, whatever machine this test runs on."""
+    monkeypatch.setattr(cli_doctor, "look", lambda _runs, _environ: Host())
+    monkeypatch.setattr(cli_doctor, "preflight", lambda _plan, _spec, say: Preflight())
+    monkeypatch.setattr(cli_doctor, "probe", lambda _python: ENGINE)
     speed = EXPERIMENTS / "qwen3.5-mixedcomm-speed.yaml"
-    done = servegate("doctor", speed, cwd=tmp_path, env={"CUDA_VISIBLE_DEVICES": ""})
-    assert done.returncode == 3
-    assert "tp8-dp2-ep4" in done.stdout
-    assert "unsupported: needs 8 GPUs, this machine has" in done.stdout
+    found = cli_doctor.examine(speed, None, None, None, Console())
+    assert {cell.reason for cell in found.cells} == {"needs 8 GPUs, this machine has 0"}
+    assert len(found.cells) == 9
+    assert cli_doctor.show(found, Console(), as_json=True) == 3
 
 
 def test_arch_without_build_is_a_usage_error(tmp_path: Path) -> None:

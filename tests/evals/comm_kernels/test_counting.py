@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from evals.accuracy_files import FAILURE
 from evals.comm_kernels import CommKernelsJob, CommKernelsSettings
 from evals.comm_kernels.counts import count
 from evals.comm_kernels.expected import disagreements, expectation
-from evals.comm_kernels.files import FACTS, FAILURE, TRACES, layers_of
+from evals.comm_kernels.files import FACTS, TRACES, layers_of
 from evals.comm_kernels.kineto import TraceError, read_trace
 from evals.job import Outcome
 from tests.evals.comm_kernels.traces import GATHER, GEMM, SCATTER, replays, spans, write
