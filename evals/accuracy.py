@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evals import hub
-from evals.accuracy_files import ANSWERS, PROGRESS, PROTOCOL, read_cell
+from evals.accuracy_cell import read_cell
+from evals.accuracy_files import ANSWERS, PROGRESS, PROTOCOL
 from evals.accuracy_settings import BENCHMARKS, AccuracySettings, shots_path
 from evals.data import load_local, load_shots, shared_problem
 from evals.job import Endpoint, JobSettings, Outcome, Progress

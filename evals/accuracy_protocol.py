@@ -31,6 +31,8 @@ def prepare(settings: AccuracySettings, cell: Path) -> tuple[DataSet, Path | Non
         DataError: Something of it cannot be loaded.
     """
     data = _load(settings).chosen(settings.examples, settings.sample_seed)
+    if settings.stages > 1:
+        data = data.shuffled(settings.sample_seed)
     config = _prompt(settings, data)
     path: Path | None = None
     if config is not None:

@@ -72,6 +72,14 @@ class AccuracySettings(JobSettings):
         default={},
         description="Arguments of the chat template, e.g. {enable_thinking: true}.",
     )
+    stages: int = Field(
+        default=1,
+        ge=1,
+        le=50,
+        description="In how many stages of equal size the questions are asked, in a seeded random "
+        "order: an arm is asked no more once its gates are decided, at the same error rates. "
+        "1: every arm is asked everything.",
+    )
     concurrency: int = Field(default=64, ge=1, description="Requests kept in flight.")
     retries: int = Field(
         default=1,

@@ -64,7 +64,7 @@ def _measured(folder: RunFolder, experiment: Experiment) -> dict[str, JobBasis]:
     found = measured_basis(
         plan,
         folder.records(plan),
-        lambda record: read_answers(folder.launch(record.launch).cell(record.job).answers),
+        lambda record: read_answers(folder.launch(record.launch).cell(record.job).root),
     )
     # How many questions that run asked says nothing of how many this experiment will.
     return {

@@ -26,7 +26,7 @@ def build(run: RunFolder) -> Report:
     judgement = judge(
         plan,
         records,
-        lambda record: read_answers(_cell_of(run, record).answers),
+        lambda record: read_answers(_cell_of(run, record).root),
         run.facts(plan),
         lambda record: _trails(_cell_of(run, record)),
     )
