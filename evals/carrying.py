@@ -34,16 +34,20 @@ def carry_over(old: Path, new: Path) -> int:
     Returns:
         How many answers were carried over.
     """
-    if not (old / PROTOCOL).is_file() or not (old / ANSWERS).is_file():
+    # An attempt may have been broken off before it asked anything, with answers carried into it.
+    names = ((PROTOCOL, ANSWERS), (_PROTOCOL, _ANSWERS))
+    there = [pair for pair in names if all((old / name).is_file() for name in pair)]
+    if not there:
         return 0
+    protocol, answers = there[0]
     try:
-        found = read_answers(old / ANSWERS)[0]
+        found = read_answers(old / answers)[0]
     except BadFileError:
         return 0
     usable = {(one.id, one.repeat): one for one in found if one.mark != "error"}
     if not usable:
         return 0
-    shutil.copyfile(old / PROTOCOL, new / _PROTOCOL)
+    shutil.copyfile(old / protocol, new / _PROTOCOL)
     text = "".join(one.model_dump_json() + "\n" for one in usable.values())
     (new / _ANSWERS).write_text(text, encoding="utf-8")
     return len(usable)

@@ -121,6 +121,11 @@ class LaunchFolder:
             path.rename(target)
         return done + 2
 
+    def earlier(self, attempt: int) -> LaunchFolder | None:
+        """What the attempt before this one left; None before the first."""
+        aside = self._attempts / str(attempt - 1)
+        return LaunchFolder(aside) if aside.exists() else None
+
 
 def _is_ok(cell: CellFolder) -> bool:
     record = cell.load()

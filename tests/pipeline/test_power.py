@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.power import power_statement as statement
 from pipeline.spec import Experiment
 from pipeline.stats.power import Difficulty
 from tests.pipeline.builders import make_plan_for_test, make_run
-from tests.pipeline.runs import LATENCY, accuracy_job, experiment, servegate
+from tests.pipeline.runs import LATENCY, accuracy_job, command, experiment, servegate
 
 GSM8K: dict[str, Any] = {"kind": "accuracy"}
 SPEED: dict[str, Any] = {"kind": "latency", "input_len": 128, "output_len": 32, "concurrency": 8}
@@ -276,3 +277,32 @@ def test_the_command_warns_of_impossible_gates_and_reads_a_run(tmp_path: Path) -
     assert document["scores"][0]["questions"] == 40  # of this experiment, not of that run
     assert "can never pass" in document["impossible"][0]
     assert servegate("power", file, "--variance-from", tmp_path, cwd=tmp_path).returncode == 2
+
+
+def test_a_gate_that_can_decide_nothing_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Three launches of forty questions can pass a margin of 20 points, one launch no latency."""
+    sound = experiment(
+        tmp_path, jobs={"gsm8k": accuracy_job()}, gates={"gsm8k": {"score": {"margin": 0.2}}}
+    )
+    assert servegate("plan", sound, cwd=tmp_path).returncode == 0
+    file = experiment(tmp_path)  # latency, one launch
+    words: tuple[str | Path, ...]
+    for words in (("plan", file), ("run", file, "--out", "runs")):
+        line = command(*words, refuse_impossible=True)
+        done = subprocess.run(
+            line, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 2
+        assert "gates.latency.median_itl_ms: can never pass or fire: one launch" in done.stderr
+        assert "--allow-impossible" in done.stderr
+    assert not (tmp_path / "runs").exists()
+    allowed = servegate("plan", file, "--allow-impossible", cwd=tmp_path)
+    assert allowed.returncode == 0
+    assert "note: gates.latency.median_itl_ms: can never pass or fire" in allowed.stderr
+    # Local questions are counted: forty cannot exclude a loss of two points.
+    few = experiment(
+        tmp_path, jobs={"gsm8k": accuracy_job()}, gates={"gsm8k": {"score": {"margin": 0.02}}}
+    )
+    refused = servegate("plan", few, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "40 questions exclude no loss below" in refused.stderr

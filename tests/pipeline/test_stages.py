@@ -91,21 +91,23 @@ def test_the_one_percent_incident_is_named_and_stops_after_the_first_stage(
 def test_an_arm_near_the_margin_is_asked_to_the_end_and_a_floor_is_waited_for(
     tmp_path: Path,
 ) -> None:
-    """Five points worse with a margin of five: nothing is decided before all is asked.
+    """A little worse, and the margin is small: nothing is decided before all is asked.
 
     The equal arm would be done early, but its floor of 99 % is not shown by fewer questions.
     """
-    slightly = {"kind": "accuracy_at", "attention_dp": 4, "accuracy": 0.93}
+    slightly = {"kind": "accuracy_at", "attention_dp": 4, "accuracy": 0.972}
     run = run_staged(
         tmp_path,
         {"other": [slightly]},
-        gates={"gsm8k": {"score": {"margin": 0.05, "floor": 0.99}}},
+        gates={"gsm8k": {"score": {"margin": 0.015, "floor": 0.99}}},
     )
     found = by_place(run)
     for place in (("other", 2), ("other", 4)):
         assert found[place]["counts"]["examples"] == 400
         assert "stopped" not in found[place]["details"]
-    [check] = [c for c in rows_of(run)["other", 4]["checks"] if c["against"] == "reference"]
+    [check] = [
+        c for c in rows_of(run)["other", 4]["checks"] if c["against"] == "reference" and c["gated"]
+    ]
     assert "after 400 of 400 questions (stage 10 of 10)" in check["reason"]
 
 
