@@ -15,6 +15,7 @@ import typer
 
 from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
+from pipeline.cli_compare import compare
 from pipeline.cli_doctor import Build, examine, show
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
@@ -50,6 +51,9 @@ Overrides = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+app.command()(compare)
 
 
 class EngineName(StrEnum):

@@ -145,6 +145,7 @@ class RunFolder:
         self.report_html = root / "report.html"
         self.report_md = root / "report.md"
         self.report_json = root / "report.json"
+        self.flips = root / "flips.jsonl"
         self.junit = root / "junit.xml"
 
     @classmethod

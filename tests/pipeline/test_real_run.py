@@ -44,23 +44,64 @@ def shift(report: dict[str, Any], arm: str) -> dict[str, Any]:
     return found
 
 
+# A task that a model this small does nearly always, once it is shown how: the arms can lose it.
+NUMBERS = [17 + 13 * n for n in range(45)]
+
+
+def copying(folder: Path) -> Path:
+    """Forty numbers to repeat, and five shown."""
+    folder.mkdir()
+    rows = [
+        {"question": f"Repeat the number {number}.", "answer": f"#### {number}"}
+        for number in NUMBERS
+    ]
+    for name, part in (("shots", rows[:5]), ("test", rows[5:])):
+        text = "".join(json.dumps(row) + "\n" for row in part)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
 def test_the_demo_in_small(tmp_path: Path) -> None:
+    """With an arm that repeats the reference (A/A), and one whose handler is wrong."""
     models.prepare("smollm2-moe")
+    task = {
+        "data": str(copying(tmp_path / "copying")), "few_shot": 5, "stages": 4, "max_tokens": 24,
+        "examples": None, "concurrency": 20,
+    }  # fmt: skip
     done = servegate(
         "run", EXPERIMENTS / "cpu-demo.yaml", "--out", tmp_path / "runs", "--exit-by", "records",
         "--set", "launches=1",
-        "--set", "jobs.gsm8k.examples=8",
-        "--set", "jobs.gsm8k.max_tokens=16",
+        *(word for key, value in task.items()
+          for word in ("--set", f"jobs.gsm8k.{key}={json.dumps(value)}")),
         "--set", "jobs.latency.output_len=6",
+        "--set", f"arms.again={json.dumps({'preset': 'nccl'})}",
         "--set", f"arms.wrong={json.dumps(WRONG)}",
         cwd=tmp_path, timeout=1400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "records: 9 of 9 ok" in done.stdout
+    assert "records: 12 of 12 ok" in done.stdout
     run = only_run(tmp_path)
     found = records(run)
     launches = {record["arm"]: record["launch"] for record in found.values()}
     nccl, mixed = launches["nccl"], launches["mixed-comm"]
+    report = report_of(run)
+    scores = {
+        row["arm"]: check
+        for row in report["rows"]
+        for check in row["checks"]
+        if (check["metric"], check["against"]) == ("score", "reference")
+    }
+    # Forty of forty here, in every arm but the wrong one, which has none.
+    assert found[f"{nccl}/gsm8k"]["metrics"]["score"] >= 0.9
+    for arm in ("again", "mixed-comm"):
+        assert scores[arm]["verdict"] in ("pass", "inconclusive")
+        assert scores[arm]["value"] >= 0.9
+    assert scores["wrong"]["verdict"] == "regressed"
+    assert scores["wrong"]["value"] <= 0.1
+    stopped = found[f"{launches['wrong']}/gsm8k"]["details"]["stopped"]
+    assert stopped["questions"] < 40
+    lost = [p for p in report["pairings"] if p["arm"] == "wrong"]
+    assert lost[0]["lost"] >= 0.9 * stopped["questions"]
     premises = {
         cell: {premise["name"]: premise for premise in record["premises"]}
         for cell, record in found.items()
@@ -76,12 +117,6 @@ def test_the_demo_in_small(tmp_path: Path) -> None:
     latency = found[f"{nccl}/latency"]
     assert latency["counts"]["completed"] == 8
     assert latency["metrics"]["median_itl_ms"] > 0
-    # The operations give the same bits in both arms, but the order in which requests reach a batch
-    # does not repeat: of 60 answers of 48 tokens, 55 were the same. Garbage would share none.
-    baseline_answers, mixed_answers = answers(run, nccl), answers(run, mixed)
-    assert baseline_answers.keys() == mixed_answers.keys()
-    assert sum(baseline_answers[key] == text for key, text in mixed_answers.items()) >= 5
-    report = report_of(run)
     assert any("never the speed of a GPU" in caveat for caveat in report["caveats"])
     # Seen: 0.0026 nats with a noise of 0.0027, and 1.9 nats with the wrong handler.
     right, wrong = shift(report, "mixed-comm"), shift(report, "wrong")
