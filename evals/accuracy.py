@@ -117,6 +117,12 @@ def _check_sampling(settings: AccuracySettings) -> list[str]:
         problems.append(
             "seed: every repeat would be sampled with the same seed; leave it out, or set repeats 1"
         )
+    if settings.api == "completion" and settings.chat_template_kwargs:
+        problems.append(
+            "chat_template_kwargs: a completion has no chat template; leave it out, or set api chat"
+        )
+    if settings.api == "completion" and settings.benchmark in _WITH_IMAGES:
+        problems.append("api: a completion takes no images; set api chat")
     if any(not text for text in settings.stop):
         problems.append("stop: an empty text would end every answer at once; remove it")
     return problems

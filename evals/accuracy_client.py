@@ -20,6 +20,7 @@ from evals.accuracy_protocol import prepare
 from evals.accuracy_settings import AccuracySettings
 from evals.answer_log import AnswerLog, write_whole
 from evals.carrying import carried
+from evals.completions import ChatOverCompletions
 from evals.data import DataSet
 from evals.job import Answer
 from evals.questions import DataError, Question
@@ -187,9 +188,10 @@ def _sampler(settings: AccuracySettings, options: argparse.Namespace) -> ChatCom
         max_retries=settings.retries + 1,  # sgl-eval counts tries
     )
     # The openai client would add two silent tries of its own to each of these.
-    sampler.client = sampler.client.with_options(
+    client = sampler.client.with_options(
         max_retries=0, timeout=httpx.Timeout(settings.request_timeout_s, connect=10)
     )
+    sampler.client = ChatOverCompletions(client) if settings.api == "completion" else client
     return sampler
 
 

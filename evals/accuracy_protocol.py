@@ -76,7 +76,7 @@ def _prompt(settings: AccuracySettings, data: DataSet) -> dict[str, Any] | None:
 
 def _generation(settings: AccuracySettings) -> dict[str, Any]:
     keys = (
-        "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "seed", "system",
+        "api", "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "seed", "system",
         "chat_template_kwargs",
     )  # fmt: skip
     return {key: getattr(settings, key) for key in keys}

@@ -134,6 +134,13 @@ def _comparisons(plan: Plan, job: str, side: Evidence, reference: Evidence) -> l
     return made
 
 
+def _rates(plan: Plan) -> int:
+    """How many rates of answers are looked at without a gate, at most; at least 1."""
+    rates = [name for name in METRICS if is_fraction(name) and name != "score"]
+    jobs = len([job for job in plan.jobs.values() if job["kind"] == "accuracy"])
+    return max(1, len(rates) * jobs * len(plan.layouts) * (len(plan.arms) - 1))
+
+
 def _staged(plan: Plan, job: str) -> bool:
     return int(plan.jobs[job].get("stages", 1)) > 1
 
@@ -224,7 +231,10 @@ def _row(
         layout=layout,
         arm=arm,
         role="reference" if reference else "arm",
-        notes=proof.notes(plan, layout, arm),
+        notes=[
+            *proof.notes(plan, layout, arm),
+            *rows.signals(checks, plan.alpha, comparisons=_rates(plan)),
+        ],
         verdict=verdict,
         reasons=rows.row_reasons(verdict, checks, summary, gaps),
         measured=rows.measured(jobs, plan.alpha),
