@@ -125,10 +125,19 @@ def _score_lines(score: ScorePower, power: float) -> list[str]:
     return [
         f"{asked}, margin {100 * score.margin:g} points; {basis}",
         f"an arm without any difference passes with {score.pass_chance:.0%}, in each comparison",
+        *_staged_lines(score),
         f"{found} with {power:.0%}, as one of {score.alarms} comparisons",
         f"a few questions that carry the whole margin are none of these with {score.unseen:.1%}",
         f"to pass an equal arm with {power:.0%}: asked {score.samples} x, {needed}",
     ]
+
+
+def _staged_lines(score: ScorePower) -> list[str]:
+    if score.staged_pass_chance is None or score.staged_share is None:
+        return []
+    passes = f"an equal arm passes with {score.staged_pass_chance:.0%}"
+    asked = f"is asked {score.staged_share:.0%} of the questions, the reference all"
+    return [f"in {score.stages} stages: {passes} and {asked}"]
 
 
 def _speed_lines(speed: SpeedPower, power: float) -> list[str]:

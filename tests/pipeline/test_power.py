@@ -279,6 +279,21 @@ def test_the_command_warns_of_impossible_gates_and_reads_a_run(tmp_path: Path) -
     assert servegate("power", file, "--variance-from", tmp_path, cwd=tmp_path).returncode == 2
 
 
+def test_what_stages_save_is_said_beforehand() -> None:
+    """The design of docs/statistics.md: 1319 questions, a margin of 1.5 points."""
+    [score] = statement(gsm8k({"margin": 0.015}, stages=10)).scores
+    assert score.staged_share == pytest.approx(0.59, abs=0.03)
+    assert score.staged_pass_chance == pytest.approx(0.95, abs=0.03)
+    assert score.staged_pass_chance is not None
+    assert score.pass_chance > score.staged_pass_chance
+    [plain] = statement(gsm8k({"margin": 0.015})).scores
+    assert (plain.staged_share, plain.staged_pass_chance) == (None, None)
+    # 134 questions exclude two points (2.706 / 0.02), in stages too: none but the last may pass.
+    assert impossible_gates(gsm8k({"margin": 0.02}, examples=134, stages=4)) == []
+    [told] = impossible_gates(gsm8k({"margin": 0.02}, examples=130, stages=4))
+    assert "can never pass an arm that answers just as the reference" in told
+
+
 def test_a_gate_that_can_decide_nothing_is_refused_before_anything_starts(tmp_path: Path) -> None:
     """Three launches of forty questions can pass a margin of 20 points, one launch no latency."""
     sound = experiment(
