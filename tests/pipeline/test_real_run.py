@@ -25,12 +25,6 @@ WRONG = {
 }
 
 
-def answers(run: Path, launch: str) -> dict[str, str]:
-    lines = (run / f"launches/{launch}/cells/gsm8k/answers.jsonl").read_text("utf-8").splitlines()
-    rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    return {row["id"]: row["response"] for row in rows}
-
-
 def report_of(run: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
     return report
@@ -44,35 +38,14 @@ def shift(report: dict[str, Any], arm: str) -> dict[str, Any]:
     return found
 
 
-# A task that a model this small does nearly always, once it is shown how: the arms can lose it.
-NUMBERS = [17 + 13 * n for n in range(45)]
-
-
-def copying(folder: Path) -> Path:
-    """Forty numbers to repeat, and five shown."""
-    folder.mkdir()
-    rows = [
-        {"question": f"Repeat the number {number}.", "answer": f"#### {number}"}
-        for number in NUMBERS
-    ]
-    for name, part in (("shots", rows[:5]), ("test", rows[5:])):
-        text = "".join(json.dumps(row) + "\n" for row in part)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    return folder
-
-
 def test_the_demo_in_small(tmp_path: Path) -> None:
     """With an arm that repeats the reference (A/A), and one whose handler is wrong."""
     models.prepare("smollm2-moe")
-    task = {
-        "data": str(copying(tmp_path / "copying")), "few_shot": 5, "stages": 4, "max_tokens": 24,
-        "examples": None, "concurrency": 20,
-    }  # fmt: skip
     done = servegate(
         "run", EXPERIMENTS / "cpu-demo.yaml", "--out", tmp_path / "runs", "--exit-by", "records",
         "--set", "launches=1",
-        *(word for key, value in task.items()
-          for word in ("--set", f"jobs.gsm8k.{key}={json.dumps(value)}")),
+        "--set", "jobs.gsm8k=null", "--set", "gates.gsm8k=null",
+        "--set", "jobs.repeat.stages=4",
         "--set", "jobs.latency.output_len=6",
         "--set", f"arms.again={json.dumps({'preset': 'nccl'})}",
         "--set", f"arms.wrong={json.dumps(WRONG)}",
@@ -92,13 +65,13 @@ def test_the_demo_in_small(tmp_path: Path) -> None:
         if (check["metric"], check["against"]) == ("score", "reference")
     }
     # Forty of forty here, in every arm but the wrong one, which has none.
-    assert found[f"{nccl}/gsm8k"]["metrics"]["score"] >= 0.9
+    assert found[f"{nccl}/repeat"]["metrics"]["score"] >= 0.9
     for arm in ("again", "mixed-comm"):
         assert scores[arm]["verdict"] in ("pass", "inconclusive")
         assert scores[arm]["value"] >= 0.9
     assert scores["wrong"]["verdict"] == "regressed"
     assert scores["wrong"]["value"] <= 0.1
-    stopped = found[f"{launches['wrong']}/gsm8k"]["details"]["stopped"]
+    stopped = found[f"{launches['wrong']}/repeat"]["details"]["stopped"]
     assert stopped["questions"] < 40
     lost = [p for p in report["pairings"] if p["arm"] == "wrong"]
     assert lost[0]["lost"] >= 0.9 * stopped["questions"]
