@@ -130,3 +130,37 @@ def test_the_engine_of_the_command_line_wins(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(base()), encoding="utf-8")
     assert load_experiment(path).engine.name == "sglang"
     assert load_experiment(path, engine="fake").engine.name == "fake"
+
+
+def _swept(tmp_path: Path, **gates: Any) -> Any:
+    data = base()
+    data["jobs"]["latency"] = {
+        "kind": "latency", "input_len": 8, "sweep": {"concurrency": [1, 16]},
+    }  # fmt: skip
+    data["gates"] = gates
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return load_experiment(path)
+
+
+def test_a_sweep_is_a_job_a_point_and_its_gates_hold_for_each(tmp_path: Path) -> None:
+    one = {"median_itl_ms": {"margin": 0.05}}
+    every = {"median_itl_ms": {"margin": 0.03}}
+    found = _swept(tmp_path, latency=every, **{"latency-8-256-16": one})
+    assert list(found.jobs) == ["latency-8-256-1", "latency-8-256-16"]
+    margins = {job: gates["median_itl_ms"].margin for job, gates in found.gates.items()}
+    assert margins == {"latency-8-256-1": 0.03, "latency-8-256-16": 0.05}
+
+
+def test_a_gate_on_no_point_of_the_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"gates.latency-8-256-2: is no job"):
+        _swept(tmp_path, **{"latency-8-256-2": {"median_itl_ms": {"margin": 0.03}}})
+
+
+def test_mistakes_in_a_sweep_are_named(tmp_path: Path) -> None:
+    data = base()
+    data["jobs"] = {"latency": {"kind": "latency", "sweep": {"input_len": [0], "depth": [2]}}}
+    found = problems(tmp_path, data)
+    assert any(one.startswith("jobs.latency.sweep.input_len.0: ") for one in found)
+    assert any(one.startswith("jobs.latency.sweep.depth: unknown field") for one in found)
+    assert not any("input_len: is required" in one for one in found)
