@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import bench_runs
-from evals.bench_files import FIELDS, bench_file, read_cell
+from evals.bench_files import MEASURED, Asked, bench_file, read_cell
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 from evals.latency_settings import LatencySettings
 
@@ -33,7 +33,7 @@ class LatencyJob:
 
     kind: str = "latency"
     settings_type: type[JobSettings] = LatencySettings
-    gated: tuple[str, ...] = tuple(FIELDS)
+    gated: tuple[str, ...] = MEASURED
     alone: bool = False
 
     def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
@@ -102,17 +102,18 @@ class LatencyJob:
     def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:
         """Ok only when each run's file is there and no request of any run failed."""
         ours = _ours(settings)
-        asked: int | None = None
         varies = ours.range_ratio != 1 or "disable-ignore-eos" in ours.extra_args
-        if not varies:
-            asked = ours.num_prompts * ours.output_len
         return read_cell(
             cell,
             returncode,
             runs=ours.runs,
             skip=1 if ours.drop_first_run else 0,
-            prompts=ours.num_prompts,
-            output_tokens=asked,
+            asked=Asked(
+                prompts=ours.num_prompts,
+                output_tokens=None if varies else ours.num_prompts * ours.output_len,
+                concurrency=ours.concurrency,
+                goal=ours.goodput,
+            ),
         )
 
 
