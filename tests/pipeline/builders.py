@@ -202,7 +202,8 @@ def make_run(
                 metrics = marks_metrics(made.answers[cell.id]) if questions else {}
                 details = {"ids_digest": f"ids-{questions}", "protocol_digest": "protocol"}
             else:
-                metrics = {name: _speed(launch, name, speed) for name in _SPEEDS}
+                gated = [name for name in plan.gates.get(cell.job, {}) if name not in _SPEEDS]
+                metrics = {name: _speed(launch, name, speed) for name in [*_SPEEDS, *gated]}
                 details = {}
             made.records[cell.id] = _record(launch, cell, metrics, details)
     return made
@@ -211,7 +212,7 @@ def make_run(
 def _speed(launch: Launch, metric: str, speed: SpeedOf) -> float:
     own = 0.0005 * ((launch.index * 7) % 5 - 2)  # a launch differs by itself, too
     factor = speed(launch.arm, launch.layout.attention_dp, metric)
-    return _SPEEDS[metric] * factor * (1 + _DRIFT[launch.block % len(_DRIFT)] + own)
+    return _SPEEDS.get(metric, 50.0) * factor * (1 + _DRIFT[launch.block % len(_DRIFT)] + own)
 
 
 def _record(
