@@ -96,6 +96,7 @@ class Plan(_Frozen):
     python: str
     model: PlanModel
     reference: str
+    baselines: list[str] = []
     arms: list[ArmPlan]
     layouts: list[LayoutKey]
     launches_per_arm: int
@@ -146,6 +147,7 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
         python=python,
         model=model,
         reference=experiment.reference,
+        baselines=experiment.baselines,
         arms=arms,
         layouts=layouts,
         launches_per_arm=experiment.launches,

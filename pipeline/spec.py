@@ -248,6 +248,11 @@ class Experiment(_Strict):
     layouts: list[Layout] = Field(min_length=1)
     arms: dict[Name, Arm] = Field(min_length=1)
     reference: str = Field(description="The arm that the others are compared with.")
+    baselines: list[str] = Field(
+        default_factory=list,
+        description="Further arms that somebody might run today: each other arm's speed is shown "
+        "against each of them and the best of them, and a gain counts only against all.",
+    )
     launches: int = Field(
         default=1, ge=1, description="Fresh server starts of each arm and layout: the replicates."
     )

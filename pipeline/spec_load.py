@@ -90,6 +90,13 @@ def cross_check(experiment: Experiment) -> list[str]:
         problems.append(
             f"reference: {experiment.reference!r} is no arm; arms: {', '.join(experiment.arms)}"
         )
+    for name in experiment.baselines:
+        if name not in experiment.arms:
+            problems.append(f"baselines: {name!r} is no arm; arms: {', '.join(experiment.arms)}")
+        elif name == experiment.reference or experiment.baselines.count(name) > 1:
+            problems.append(
+                f"baselines: {name!r} stands there already; the reference is always a baseline"
+            )
     seen: set[tuple[int, int, int, int]] = set()
     for index, layout in enumerate(experiment.layouts):
         for dp in layout.attention_dp:

@@ -52,8 +52,13 @@ def make_plan_for_test(
     device: str = "cuda",
     jobs: Mapping[str, Any] | None = None,
     alpha: float = 0.05,
+    baselines: Sequence[str] = (),
+    repeating: Sequence[str] = (),
 ) -> Plan:
-    """The plan of an experiment on TP 8; the first arm is the reference."""
+    """The plan of an experiment on TP 8; the first arm is the reference.
+
+    Those of ``repeating`` are the reference again under another name (A/A).
+    """
     experiment = Experiment.model_validate(
         {
             "name": "made-up",
@@ -61,8 +66,11 @@ def make_plan_for_test(
             "model": {"path": "org/model"},
             "engine": {"name": engine, "device": device},
             "layouts": [{"tp": 8, "attention_dp": list(dps)}],
-            "arms": {name: {"env": {"ARM": name}} for name in arms},
+            "arms": {
+                name: {"env": {"ARM": arms[0] if name in repeating else name}} for name in arms
+            },
             "reference": arms[0],
+            "baselines": list(baselines),
             "launches": launches,
             "alpha": alpha,
             "jobs": dict(jobs)

@@ -164,3 +164,16 @@ def test_mistakes_in_a_sweep_are_named(tmp_path: Path) -> None:
     assert any(one.startswith("jobs.latency.sweep.input_len.0: ") for one in found)
     assert any(one.startswith("jobs.latency.sweep.depth: unknown field") for one in found)
     assert not any("input_len: is required" in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("baselines", "message"),
+    [
+        (["c"], "baselines: 'c' is no arm; arms: b, nccl"),
+        (["nccl"], "baselines: 'nccl' stands there already; the reference is always a baseline"),
+        (["b", "b"], "baselines: 'b' stands there already; the reference is always a baseline"),
+    ],
+)
+def test_baselines_that_are_none(tmp_path: Path, baselines: list[str], message: str) -> None:
+    found = problems(tmp_path, {**base(), "baselines": baselines})
+    assert set(found) == {message}
