@@ -14,6 +14,7 @@ from pipeline.gate.model import Row
 from pipeline.premises import PREMISES
 from pipeline.report import numbers
 from pipeline.report.charts import Chart, accuracy_chart, speed_chart
+from pipeline.report.gains import gain_lines, noise_lines
 from pipeline.report.model import Report
 from pipeline.report.table import MARKS, columns, lines
 
@@ -75,6 +76,8 @@ def _context(report: Report) -> dict[str, Any]:
         "proofs": _proofs(report),
         "proof_mark": _proof_mark,
         "gates": _gates(report),
+        "gains": gain_lines(report.plan, report.judgement),
+        "noise": noise_lines(report.judgement),
     }
 
 
