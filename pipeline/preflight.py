@@ -13,6 +13,7 @@ from launchers.host import probe
 from launchers.models import MODELS, ModelFolderError, find_prepared
 from launchers.ports import port_taken
 from pipeline.plan import Plan
+from pipeline.power import replicate_notes
 from pipeline.spec import Experiment
 
 __all__ = ["Preflight", "preflight"]
@@ -25,7 +26,7 @@ class Preflight:
     Attributes:
         wrong: The plan can run nowhere; even ``plan`` refuses it.
         missing: The plan cannot run here and now; ``plan`` only notes it, ``run`` refuses.
-        notes: What was not checked, and why.
+        notes: What was not checked, and why; and what the number of launches cannot show.
     """
 
     wrong: list[str] = field(default_factory=list)
@@ -43,7 +44,7 @@ def preflight(
         experiment: What it was made from.
         say: Told before something slow.
     """
-    found = Preflight()
+    found = Preflight(notes=replicate_notes(experiment))
     _check_model(plan, experiment, found)
     _check_port(plan, found)
     for name, settings in experiment.jobs.items():
