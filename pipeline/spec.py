@@ -18,11 +18,12 @@ from evals import JOBS
 from evals.accuracy import AccuracySettings
 from evals.comm_kernels import CommKernelsSettings
 from evals.latency import LatencySettings
-from evals.latency_sweep import points
 from evals.logprobs import LogprobsSettings
 from launchers.backends import BACKENDS, ArgValue
 from launchers.engines import ENGINE_VERSIONS
 from launchers.models import MODELS
+from pipeline.gpu_rule import GpuRule
+from pipeline.sweeps import swept
 
 __all__ = ["Arm", "EngineSpec", "Experiment", "Gate", "Layout"]
 
@@ -265,6 +266,11 @@ class Experiment(_Strict):
         default_factory=dict,
         description="Gates by job and metric; those of a swept job hold for each of its points.",
     )
+    gpu_rule: GpuRule | None = Field(
+        default=None,
+        description="When a latency cell does not count because its GPUs were throttled; null: "
+        "never. What was sampled is kept and told in any case.",
+    )
     require_proof: bool = Field(
         default=False,
         description="true: an arm passes only if every proof of its path that was asked for was "
@@ -282,25 +288,4 @@ class Experiment(_Strict):
             else job
             for name, job in data["jobs"].items()
         }
-        return _swept({**data, "jobs": jobs})
-
-
-def _swept(data: dict[str, Any]) -> dict[str, Any]:
-    """Each latency job with a sweep replaced by one job a point, and its gates by theirs."""
-    jobs: dict[str, Any] = {}
-    gates = dict(data["gates"]) if isinstance(data.get("gates"), dict) else None
-    for name, job in data["jobs"].items():
-        sweeps = isinstance(job, dict) and job.get("kind") == "latency"
-        made = points(name, job) if sweeps else {name: job}
-        clash = made.keys() & jobs.keys() | (made.keys() - {name}) & data["jobs"].keys()
-        if clash:
-            raise ValueError(f"jobs: {min(clash)} is a job and a point of the sweep {name}")
-        jobs |= made
-        if gates is not None and name not in made and isinstance(gates.get(name), dict):
-            shared = gates.pop(name)
-            gates |= {one: {**shared, **_mapping(gates.get(one))} for one in made}
-    return {**data, "jobs": jobs, **({} if gates is None else {"gates": gates})}
-
-
-def _mapping(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    return value if isinstance(value, dict) else {}
+        return swept({**data, "jobs": jobs})
