@@ -18,7 +18,7 @@ from pipeline.report.gains import gain_lines, noise_lines
 from pipeline.report.model import Report
 from pipeline.report.table import MARKS, columns, lines
 
-__all__ = ["flat", "render_html", "render_markdown"]
+__all__ = ["flat", "render_html", "render_markdown", "render_published"]
 
 _NONE = "\N{EN DASH}"
 
@@ -38,6 +38,16 @@ def render_html(report: Report) -> str:
 def render_markdown(report: Report) -> str:
     """The same without charts, for GitHub."""
     return _environment().get_template("report.md.j2").render(_context(report))
+
+
+def render_published(told: dict[str, Any]) -> tuple[str, str]:
+    """Published figures (:func:`pipeline.report.published.document`) as Markdown and as HTML."""
+    environment = _environment()
+    context = {"told": told, "arms": [*told["baselines"], told["candidate"]]}
+    return (
+        environment.get_template("published.md.j2").render(context),
+        environment.get_template("published.html.j2").render(context),
+    )
 
 
 def _environment() -> Environment:

@@ -41,7 +41,9 @@ def test_every_shipped_experiment_is_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "experiments").rglob("*.yaml")), ids=lambda p: p.stem
+    "path",
+    [p for p in sorted((ROOT / "experiments").rglob("*.yaml")) if p.parent.name != "published"],
+    ids=lambda p: p.stem,
 )
 def test_every_shipped_file_points_editors_to_the_schema(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
