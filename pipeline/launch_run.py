@@ -236,7 +236,10 @@ class LaunchRun:
                 reason=f"the job was stopped after its deadline of {settings.deadline_s:g} s; "
                 f"raise jobs.{cell.job}.deadline_s if it was still getting on",
             )
-        return job.read(settings, place.root, finished.returncode)
+        outcome = job.read(settings, place.root, finished.returncode)
+        # Beside the record's own seconds, which hold what servegate itself does around the job.
+        seconds = round(finished.seconds, 3)
+        return replace(outcome, details={**outcome.details, "job_seconds": seconds})
 
 
 def _client_env(environ: Mapping[str, str]) -> dict[str, str]:
