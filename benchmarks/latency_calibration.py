@@ -7,7 +7,8 @@ that differ by 1 %, over a drift of 1 % from block to block that all arms share.
 the gate that a real run goes through. Told for each number of launches:
 
 - false alarms: A/A experiments with a margin of 0.1 %, far below the noise, so that nothing but the
-  test holds back an alarm; and the same for three arms and three layouts at once (Holm);
+  test holds back an alarm; the same for three arms and three layouts at once (Holm); and with a
+  margin of 3 %;
 - wrong passes: an arm that is slower by exactly its margin;
 - found: an arm that is 5 % slower, with a margin of 3 %.
 
@@ -102,15 +103,17 @@ def main(experiments: int) -> int:
             Verdict.REGRESSED, experiments, launches, 0.001, arms=MATRIX, dps=(2, 4, 8)
         )  # fmt: skip
         passes = share(Verdict.PASS, experiments, launches, 0.03, factor=1.03)
+        usual = share(Verdict.REGRESSED, experiments, launches, 0.03)
         found = share(Verdict.REGRESSED, experiments, launches, 0.03, factor=1.05)
         matrix = share(
             Verdict.REGRESSED, experiments // 4, launches, 0.03, factor=1.05, arms=MATRIX
         )  # fmt: skip
         print(
-            f"{launches} launches: false alarms {alarm:.3f}, of a matrix of nine {family:.3f}; "
+            f"{launches} launches: false alarms {alarm:.3f}, of a matrix of nine {family:.3f}, "
+            f"with a margin of 3 % {usual:.3f}; "
             f"wrong passes {passes:.3f}; 5 % slower found {found:.3f}, as one of three {matrix:.3f}"
         )
-        worst, least = max(worst, alarm, family, passes), min(least, found)
+        worst, least = max(worst, alarm, family, usual, passes), min(least, found)
     for told, spreads in (
         ("equal", (SPREAD,) * 4),
         ("one arm six times as large", (0.5, 0.5, 0.5, 3)),
