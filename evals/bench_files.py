@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from evals.bench_goodput import chunk_metrics, goodput_metrics
-from evals.bench_window import Window, full_batch, window_metrics
 from evals.job import Outcome
 from evals.latency_settings import Goal
 
@@ -161,10 +157,7 @@ def read_cell(cell: Path, returncode: int, *, runs: int, skip: int, asked: Asked
         for number, row in enumerate(rows, start=1)
         if (problem := run_problem(row, prompts=asked.prompts, output_tokens=asked.output_tokens))
     ]
-    windows = [full_batch(row, asked.concurrency) for row in rows]
-    measured = [
-        _metrics(row, window[0], asked.goal) for row, window in zip(rows, windows, strict=True)
-    ]
+    measured, windows = _measured(rows, asked)
     return Outcome(
         status="invalid" if problems else "ok",
         failure_class=problems[0][0] if problems else "",
@@ -174,7 +167,7 @@ def read_cell(cell: Path, returncode: int, *, runs: int, skip: int, asked: Asked
         runs=measured,
         details={
             **_details(rows, skip=skip, output_tokens=asked.output_tokens),
-            "full_batch": [_told(*window) for window in windows],
+            "full_batch": windows,
         },
         artifacts=artifacts,
     )
@@ -194,28 +187,20 @@ def _unfinished(returncode: int, present: int, runs: int, artifacts: dict[str, s
     )
 
 
-def _metrics(row: dict[str, Any], window: Window | None, goal: Goal | None) -> dict[str, float]:
-    """Everything that one run gives, by metric."""
-    found = {
-        name: float(row[field]) for name, field in _FIELDS.items() if _is_finite(row.get(field))
-    }
-    found |= {} if window is None else window_metrics(window)
-    found |= {} if goal is None else goodput_metrics(row, goal)
-    return found | chunk_metrics(row)
+def _measured(
+    rows: Sequence[dict[str, Any]], asked: Asked
+) -> tuple[list[dict[str, float]], list[dict[str, Any]]]:
+    """Metrics of each run, and what is told of its full batch."""
+    # It needs numpy, which the clients that import this package do without.
+    from evals.bench_requests import request_metrics
 
-
-def _told(window: Window | None, problem: str) -> dict[str, Any]:
-    """The window's size for a reader, or why there is none."""
-    if window is None:
-        return {"problem": problem}
-    ramp = 1000 * float(np.median(window.ramp)) if window.ramp.size else None
-    return {
-        "seconds": window.seconds,
-        "decode_steps": window.steps,
-        "gaps": window.tokens,
-        "ramp_gaps": int(window.ramp.size),
-        "ramp_itl_ms": ramp,
-    }
+    theirs = [
+        {name: float(row[field]) for name, field in _FIELDS.items() if _is_finite(row.get(field))}
+        for row in rows
+    ]
+    ours = [request_metrics(row, asked.concurrency, asked.goal) for row in rows]
+    made = [one | more for one, (more, _) in zip(theirs, ours, strict=True)]
+    return made, [window for _, window in ours]
 
 
 def _medians(measured: Sequence[dict[str, float]]) -> dict[str, float]:
