@@ -13,7 +13,7 @@ from evals.bench_files import MEASURED, Asked, bench_file, read_cell
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 from evals.latency_settings import LatencySettings
 
-__all__ = ["LatencyJob", "LatencySettings"]
+__all__ = ["LatencyJob", "LatencySettings", "never_measured"]
 
 _RUNNER = Path(bench_runs.__file__).resolve()
 _LARGEST_CHECKED = 50 * 2**20  # bytes of a ShareGPT file that a plan reads through
@@ -115,6 +115,22 @@ class LatencyJob:
                 goal=ours.goodput,
             ),
         )
+
+
+def never_measured(settings: LatencySettings) -> dict[str, str]:
+    """Metrics that this load can never give, and why: a gate on one of them would only be missing.
+
+    Returns:
+        By metric, what to do about it.
+    """
+    found: dict[str, str] = {}
+    if settings.goodput is None:
+        why = "needs times to keep; set the job's goodput"
+        found |= dict.fromkeys(("goodput", "slo_attainment"), why)
+    if settings.request_rate is not None:
+        why = "needs all requests at once, since the benchmark does not say when it sent them"
+        found |= dict.fromkeys((name for name in MEASURED if name.startswith("steady_")), why)
+    return found
 
 
 def _ours(settings: JobSettings) -> LatencySettings:

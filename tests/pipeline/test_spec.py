@@ -179,3 +179,27 @@ def test_mistakes_in_a_sweep_are_named(tmp_path: Path) -> None:
 def test_baselines_that_are_none(tmp_path: Path, baselines: list[str], message: str) -> None:
     found = problems(tmp_path, {**base(), "baselines": baselines})
     assert set(found) == {message}
+
+
+@pytest.mark.parametrize(
+    ("settings", "metric", "message"),
+    [
+        ({}, "goodput", "needs times to keep; set the job's goodput"),
+        ({"goodput": {"tpot_ms": 20.0}}, "goodput", None),
+        ({"request_rate": 4.0}, "steady_itl_ms", "needs all requests at once"),
+        ({}, "steady_itl_ms", None),
+    ],
+)
+def test_a_gate_that_could_only_be_missing_is_refused(
+    tmp_path: Path, settings: dict[str, Any], metric: str, message: str | None
+) -> None:
+    data = base()
+    data["jobs"]["latency"] |= settings
+    data["gates"] = {"latency": {metric: {"margin": 0.05}}}
+    if message is None:
+        path = tmp_path / "x.yaml"
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        assert load_experiment(path).gates["latency"][metric].margin == 0.05
+        return
+    (problem,) = problems(tmp_path, data)
+    assert problem.startswith(f"gates.latency.{metric}: {message}")
