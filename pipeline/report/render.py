@@ -15,6 +15,7 @@ from pipeline.premises import PREMISES
 from pipeline.report import numbers
 from pipeline.report.charts import Chart, accuracy_chart, speed_chart
 from pipeline.report.gains import gain_lines, noise_lines
+from pipeline.report.loads import load_tables
 from pipeline.report.model import Report
 from pipeline.report.table import MARKS, columns, lines
 
@@ -86,6 +87,7 @@ def _context(report: Report) -> dict[str, Any]:
         "proofs": _proofs(report),
         "proof_mark": _proof_mark,
         "gates": _gates(report),
+        "loads": load_tables(report.plan, report.judgement),
         "gains": gain_lines(report.plan, report.judgement),
         "noise": noise_lines(report.judgement),
     }
