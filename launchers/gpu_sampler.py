@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ class Sampling:
         except (pynvml.NVMLError, OSError) as error:
             self.problem = f"sampling ended early: {error}"
         finally:
-            pynvml.nvmlShutdown()
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
 
     def _sample(self, file: Path, devices: str | None, interval_s: float) -> None:
         handles = {

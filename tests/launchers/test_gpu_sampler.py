@@ -124,6 +124,9 @@ def test_a_driver_that_hangs_holds_nobody_up(
     assert time.monotonic() - began < 10
     assert "did not answer" in sampling.summary()["problem"]
     over.set()
+    for thread in threading.enumerate():
+        if thread.name == "gpu-sampler":
+            thread.join(10)  # it must not outlive the stand-in
 
 
 def test_a_reason_that_this_code_does_not_know_has_its_bit(
