@@ -9,6 +9,7 @@ from evals.metrics import METRICS
 from pipeline.gate import speed
 from pipeline.gate.evidence import Evidence, Key, asks
 from pipeline.gate.model import Check, Verdict
+from pipeline.gate.noise import repeats_reference
 from pipeline.gate.text import as_change, as_p
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
@@ -25,7 +26,7 @@ def against_baselines(
     """Checks of one arm against each baseline and the best of them; none gates by itself.
 
     The reference is a baseline, too; its ratio is the gated check. A baseline is not held against
-    the others.
+    the others, nor is an arm that repeats the reference.
 
     Args:
         plan: The plan; ``baselines`` names the further ones.
@@ -33,7 +34,8 @@ def against_baselines(
         arm: The arm.
         evidence: Of the whole run.
     """
-    if not plan.baselines or arm == plan.reference or arm in plan.baselines:
+    left_out = {plan.reference, *plan.baselines, *repeats_reference(plan)}
+    if not plan.baselines or arm in left_out:
         return []
     made: list[Check] = []
     for job, gates in ((job, plan.gates.get(job, {})) for job in plan.jobs):

@@ -102,9 +102,10 @@ def test_a_regression_is_one_whatever_the_other_baselines_are() -> None:
 
 
 def test_baselines_are_not_held_against_one_another() -> None:
-    found = _judged({})
-    assert _checks(_row(found, "default"), "baseline") == {}
-    assert _checks(_row(found, "nccl"), "baseline") == {}
+    found = _judged({}, arms=(*ARMS, "again"), repeating=("again",))
+    assert len(_checks(_row(found), "baseline")) == 2
+    for arm in ("nccl", "default", "nccl-symmetric", "again"):
+        assert _checks(_row(found, arm), "baseline") == {}
 
 
 def _with_repeat(repeat: dict[int, float], factor: float) -> Judgement:
