@@ -6,15 +6,17 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evals.job import Outcome
+from evals.latency_settings import Goal
 
-__all__ = ["FIELDS", "BadRunError", "bench_file", "read_cell", "read_run", "run_problem"]
+__all__ = ["MEASURED", "Asked", "BadRunError", "bench_file", "read_cell", "read_run", "run_problem"]
 
 # Our metric by the benchmark's field.
-FIELDS = {
+_NEEDED = {
     "median_itl_ms": "median_itl_ms",
     "p99_itl_ms": "p99_itl_ms",
     "median_tpot_ms": "median_tpot_ms",
@@ -23,6 +25,21 @@ FIELDS = {
     "output_throughput": "output_throughput",
     "request_throughput": "request_throughput",
 }
+# Taken where they are there: not every version of the benchmark writes them.
+_MORE = {
+    f"{statistic}_{ours}_ms": f"{statistic}_{theirs}_ms"
+    for ours, theirs in (("itl", "itl"), ("tpot", "tpot"), ("ttft", "ttft"), ("e2e", "e2e_latency"))
+    for statistic in ("p90", "p95", "p99")
+} | {"total_throughput": "total_throughput"}
+_FIELDS = _NEEDED | _MORE
+
+# What is worked out here from the times of each request.
+_OURS = (
+    "steady_itl_ms", "steady_p90_gap_ms", "steady_p95_gap_ms", "steady_p99_gap_ms",
+    "steady_throughput", "goodput", "slo_attainment",
+)  # fmt: skip
+MEASURED = (*_FIELDS, *_OURS)
+"""Every metric of a latency cell that a gate may judge."""
 
 # The benchmark counts tokens at the last chunk with text, so an answer whose last tokens print
 # as nothing seems shorter than it was: this share of the asked tokens must be seen.
@@ -58,14 +75,17 @@ def read_run(file: Path) -> dict[str, Any]:
 
 
 def _demand_fields(file: Path, row: dict[str, Any]) -> None:
-    for field in FIELDS.values():
+    for field in _NEEDED.values():
         if not _is_finite(row.get(field)):
             raise BadRunError(f"{file.name}: {field} is {row.get(field)!r}, not a number")
-    for field in ("itls", "errors", "output_lens"):
+    for field in ("itls", "ttfts", "errors", "output_lens"):
         if not isinstance(row.get(field), list):
             raise BadRunError(f"{file.name} has no {field}: it needs --output-details")
-    if not all(isinstance(gaps, list) for gaps in row["itls"]):
+    lists = all(isinstance(gaps, list) for gaps in row["itls"])
+    if not lists or len(row["itls"]) != len(row["ttfts"]):
         raise BadRunError(f"{file.name}: itls is not one list for each request")
+    if not _is_finite(row.get("duration")) or row["duration"] <= 0:
+        raise BadRunError(f"{file.name}: duration is {row.get('duration')!r}, not a time")
     for field in ("completed", "total_output_tokens"):
         if not isinstance(row.get(field), int):
             raise BadRunError(f"{file.name}: {field} is {row.get(field)!r}, not a count")
@@ -94,15 +114,24 @@ def run_problem(
     return None
 
 
-def read_cell(
-    cell: Path,
-    returncode: int,
-    *,
-    runs: int,
-    skip: int,
-    prompts: int,
-    output_tokens: int | None,
-) -> Outcome:
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a run was to be.
+
+    Attributes:
+        prompts: Requests of each run.
+        output_tokens: Tokens that all answers together were to have; None when that varies.
+        concurrency: Requests that were kept in flight.
+        goal: What a request must keep to be good; None: nobody asks.
+    """
+
+    prompts: int
+    output_tokens: int | None
+    concurrency: int
+    goal: Goal | None = None
+
+
+def read_cell(cell: Path, returncode: int, *, runs: int, skip: int, asked: Asked) -> Outcome:
     """What the benchmark's files say: each metric is the median over the runs that count.
 
     Args:
@@ -110,8 +139,7 @@ def read_cell(
         returncode: Exit code of the process.
         runs: How many runs there should be.
         skip: How many of the first of them do not enter the medians.
-        prompts: Requests of each run.
-        output_tokens: As for :func:`run_problem`.
+        asked: What each of them was to be.
     """
     files = [bench_file(cell, run) for run in range(1, runs + 1)]
     present = [file for file in files if file.is_file()]
@@ -127,17 +155,20 @@ def read_cell(
     problems = [
         (problem[0], f"run {number}: {problem[1]}")
         for number, row in enumerate(rows, start=1)
-        if (problem := run_problem(row, prompts=prompts, output_tokens=output_tokens))
+        if (problem := run_problem(row, prompts=asked.prompts, output_tokens=asked.output_tokens))
     ]
-    measured = [{name: float(row[field]) for name, field in FIELDS.items()} for row in rows]
+    measured, windows = _measured(rows, asked)
     return Outcome(
         status="invalid" if problems else "ok",
         failure_class=problems[0][0] if problems else "",
         reason="; ".join(reason for _, reason in problems),
         metrics=_medians(measured[skip:]),
-        counts=_counts(rows, prompts),
+        counts=_counts(rows, asked.prompts),
         runs=measured,
-        details=_details(rows, skip=skip, output_tokens=output_tokens),
+        details={
+            **_details(rows, skip=skip, output_tokens=asked.output_tokens),
+            "full_batch": windows,
+        },
         artifacts=artifacts,
     )
 
@@ -156,8 +187,26 @@ def _unfinished(returncode: int, present: int, runs: int, artifacts: dict[str, s
     )
 
 
+def _measured(
+    rows: Sequence[dict[str, Any]], asked: Asked
+) -> tuple[list[dict[str, float]], list[dict[str, Any]]]:
+    """Metrics of each run, and what is told of its full batch."""
+    # It needs numpy, which the clients that import this package do without.
+    from evals.bench_requests import request_metrics
+
+    theirs = [
+        {name: float(row[field]) for name, field in _FIELDS.items() if _is_finite(row.get(field))}
+        for row in rows
+    ]
+    ours = [request_metrics(row, asked.concurrency, asked.goal) for row in rows]
+    made = [one | more for one, (more, _) in zip(theirs, ours, strict=True)]
+    return made, [window for _, window in ours]
+
+
 def _medians(measured: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(run[name] for run in measured) for name in FIELDS}
+    """The median over runs of each metric that all of them have."""
+    names = [name for name in measured[0] if all(name in run for run in measured)]
+    return {name: statistics.median(run[name] for run in measured) for name in names}
 
 
 def _counts(rows: Sequence[dict[str, Any]], prompts: int) -> dict[str, int]:

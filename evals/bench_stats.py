@@ -50,9 +50,12 @@ def result(answers: Sequence[Generated], inputs: Sequence[int], duration: float)
     }
     for name, values in pooled.items():
         row.update(_summary(name, values))
+    began = min((answer.start_time for answer in answers), default=0.0)
     return row | {
         "input_lens": list(inputs),
         "output_lens": [answer.output_len if answer.success else 0 for answer in answers],
+        # SGLang's does not write when it sent a request; seconds after the first of them.
+        "start_times": [answer.start_time - began for answer in answers],
         "ttfts": [answer.ttft for answer in answers],
         "itls": [answer.itl for answer in answers],
         "generated_texts": [answer.text for answer in answers],

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from evals import bench_runs
-from evals.bench_files import FIELDS, bench_file, read_cell
+from evals.bench_files import MEASURED, Asked, bench_file, read_cell
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 from evals.latency_settings import LatencySettings
 
-__all__ = ["LatencyJob", "LatencySettings"]
+__all__ = ["LatencyJob", "LatencySettings", "never_measured"]
 
 _RUNNER = Path(bench_runs.__file__).resolve()
 _LARGEST_CHECKED = 50 * 2**20  # bytes of a ShareGPT file that a plan reads through
@@ -33,7 +33,7 @@ class LatencyJob:
 
     kind: str = "latency"
     settings_type: type[JobSettings] = LatencySettings
-    gated: tuple[str, ...] = tuple(FIELDS)
+    gated: tuple[str, ...] = MEASURED
     alone: bool = False
 
     def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
@@ -102,18 +102,35 @@ class LatencyJob:
     def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:
         """Ok only when each run's file is there and no request of any run failed."""
         ours = _ours(settings)
-        asked: int | None = None
         varies = ours.range_ratio != 1 or "disable-ignore-eos" in ours.extra_args
-        if not varies:
-            asked = ours.num_prompts * ours.output_len
         return read_cell(
             cell,
             returncode,
             runs=ours.runs,
             skip=1 if ours.drop_first_run else 0,
-            prompts=ours.num_prompts,
-            output_tokens=asked,
+            asked=Asked(
+                prompts=ours.num_prompts,
+                output_tokens=None if varies else ours.num_prompts * ours.output_len,
+                concurrency=ours.concurrency,
+                goal=ours.goodput,
+            ),
         )
+
+
+def never_measured(settings: LatencySettings) -> dict[str, str]:
+    """Metrics that this load can never give, and why: a gate on one of them would only be missing.
+
+    Returns:
+        By metric, what to do about it.
+    """
+    found: dict[str, str] = {}
+    if settings.goodput is None:
+        why = "needs times to keep; set the job's goodput"
+        found |= dict.fromkeys(("goodput", "slo_attainment"), why)
+    if settings.request_rate is not None:
+        why = "needs all requests at once, since the benchmark does not say when it sent them"
+        found |= dict.fromkeys((name for name in MEASURED if name.startswith("steady_")), why)
+    return found
 
 
 def _ours(settings: JobSettings) -> LatencySettings:

@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evals.job import JobSettings
 
-__all__ = ["LatencySettings"]
+__all__ = ["Goal", "LatencySettings", "Sweep"]
+
+_Tokens = Annotated[int, Field(ge=1)]
+_AXES = ("input_len", "output_len", "concurrency")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sweep(_Strict):
+    """Values of each axis; every combination becomes a job (:mod:`evals.latency_sweep`)."""
+
+    input_len: list[_Tokens] | None = Field(default=None, min_length=1)
+    output_len: list[Annotated[int, Field(ge=2)]] | None = Field(default=None, min_length=1)
+    concurrency: list[_Tokens] | None = Field(default=None, min_length=1)
+
+
+class Goal(_Strict):
+    """What one request must keep to be good; a time that is left out is not asked for."""
+
+    ttft_ms: float | None = Field(default=None, gt=0, description="Time to the first token.")
+    tpot_ms: float | None = Field(
+        default=None, gt=0, description="Time of an output token after the first, its mean."
+    )
+    e2e_ms: float | None = Field(default=None, gt=0, description="Time to the last token.")
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        if self.ttft_ms is None and self.tpot_ms is None and self.e2e_ms is None:
+            raise ValueError("give at least one of ttft_ms, tpot_ms and e2e_ms")
+        return self
+
+
+def _sweep_or_lengths(schema: dict[str, Any]) -> None:
+    """A file says each axis once, as a value or in the sweep; servegate itself checks which."""
+    schema["required"] = [name for name in schema.get("required", []) if name not in _AXES]
 
 
 class LatencySettings(JobSettings):
     """What load is put on the server, equal in all arms."""
 
+    model_config = ConfigDict(json_schema_extra=_sweep_or_lengths)
+
     kind: Literal["latency"] = Field(description="SGLang's serving benchmark.")
+    sweep: Sweep | None = Field(
+        default=None,
+        description="Lists of input_len, output_len and concurrency: one job for each combination, "
+        "called NAME-INPUT-OUTPUT-CONCURRENCY. A gate on NAME holds for all of them.",
+    )
     dataset: Literal["random-ids", "random"] = Field(
         default="random-ids",
         description="random-ids: random tokens, needs no file; random: texts of a ShareGPT file.",
@@ -23,13 +66,21 @@ class LatencySettings(JobSettings):
         default=None, description="The ShareGPT JSON file of the dataset `random`."
     )
     input_len: int = Field(ge=1, description="Tokens of a prompt.")
-    output_len: int = Field(ge=2, description="Tokens of an answer; two give the first gap.")
+    output_len: int = Field(
+        default=256,
+        ge=2,
+        description="Tokens of an answer; two give the first gap, and a median ITL that repeats "
+        "wants some hundred decode steps.",
+    )
     range_ratio: float = Field(
         default=1.0, gt=0, le=1, description="Lengths vary from this share of them; 1: fixed."
     )
     concurrency: int = Field(ge=1, description="Requests kept in flight.")
     prompts: int | None = Field(
-        default=None, ge=1, description="Requests of a run; null: as many as the concurrency."
+        default=None, ge=1, description="Requests of a run; null: waves times the concurrency."
+    )
+    waves: int = Field(
+        default=1, ge=1, description="Where prompts is null: how often the batch is filled."
     )
     request_rate: float | None = Field(
         default=None, gt=0, description="Requests a second; null: all at once."
@@ -44,6 +95,10 @@ class LatencySettings(JobSettings):
     )
     tokenize_prompt: bool = Field(
         default=False, description="Send token ids, not text: the lengths are then exact."
+    )
+    goodput: Goal | None = Field(
+        default=None,
+        description="Count requests that keep these times: goodput and slo_attainment.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of the prompts.")
     backend: str = Field(default="sglang", description="Request format of the benchmark.")
@@ -61,4 +116,4 @@ class LatencySettings(JobSettings):
     @property
     def num_prompts(self) -> int:
         """Requests of one run."""
-        return self.concurrency if self.prompts is None else self.prompts
+        return self.concurrency * self.waves if self.prompts is None else self.prompts

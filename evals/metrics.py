@@ -36,6 +36,19 @@ class Metric:
 
 _BENCH = "sglang.benchmark.serving"
 
+
+def _times(name: str, label: str, digits: int, *, field: str | None = None) -> tuple[Metric, ...]:
+    """Median and percentiles of one of the benchmark's latencies."""
+    theirs = name if field is None else field
+    return tuple(
+        Metric(
+            name=f"{statistic}_{name}_ms", label=f"{statistic} {label}", unit="ms",
+            better="lower", digits=digits, source=f"{_BENCH} {statistic}_{theirs}_ms",
+        )
+        for statistic in ("median", "p90", "p95", "p99")
+    )  # fmt: skip
+
+
 _ALL = (
     Metric(
         name="score", label="score", unit="", better="higher", digits=4,
@@ -62,33 +75,53 @@ _ALL = (
         name="logprob_noise", label="logprob noise", unit="nats", better="neither", digits=4,
         source="the same between two askings on one launch",
     ),
+    *_times("itl", "ITL", 3),
     Metric(
-        name="median_itl_ms", label="median ITL", unit="ms", better="lower", digits=3,
-        source=f"{_BENCH} median_itl_ms",
+        name="steady_itl_ms", label="steady ITL", unit="ms", better="lower", digits=3,
+        source="median over tokens while the whole batch decodes (evals/bench_window.py)",
     ),
-    Metric(
-        name="p99_itl_ms", label="p99 ITL", unit="ms", better="lower", digits=3,
-        source=f"{_BENCH} p99_itl_ms",
+    *(
+        Metric(
+            name=f"steady_p{percent}_gap_ms", label=f"steady p{percent} gap", unit="ms",
+            better="lower", digits=3,
+            source="time from event to event while the whole batch decodes (bench_window.py)",
+        )
+        for percent in (90, 95, 99)
     ),
-    Metric(
-        name="median_tpot_ms", label="median TPOT", unit="ms", better="lower", digits=3,
-        source=f"{_BENCH} median_tpot_ms",
-    ),
-    Metric(
-        name="median_ttft_ms", label="median TTFT", unit="ms", better="lower", digits=2,
-        source=f"{_BENCH} median_ttft_ms",
-    ),
-    Metric(
-        name="median_e2e_ms", label="median E2E latency", unit="ms", better="lower", digits=1,
-        source=f"{_BENCH} median_e2e_latency_ms",
-    ),
+    *_times("tpot", "TPOT", 3),
+    *_times("ttft", "TTFT", 2),
+    *_times("e2e", "E2E latency", 1, field="e2e_latency"),
     Metric(
         name="output_throughput", label="output throughput", unit="tok/s", better="higher",
         digits=2, source=f"{_BENCH} output_throughput",
     ),
     Metric(
+        name="total_throughput", label="total throughput", unit="tok/s", better="higher",
+        digits=2, source=f"{_BENCH} total_throughput",
+    ),
+    Metric(
+        name="steady_throughput", label="steady throughput", unit="tok/s", better="higher",
+        digits=2, source="output tokens a second while the whole batch decodes (bench_window.py)",
+    ),
+    Metric(
         name="request_throughput", label="request throughput", unit="req/s", better="higher",
         digits=3, source=f"{_BENCH} request_throughput",
+    ),
+    Metric(
+        name="goodput", label="goodput", unit="req/s", better="higher", digits=3,
+        source="requests a second that keep the job's goodput times (evals/bench_goodput.py)",
+    ),
+    Metric(
+        name="slo_attainment", label="SLO attainment", unit="%", better="higher", digits=2,
+        source="share of requests that keep the job's goodput times (evals/bench_goodput.py)",
+    ),
+    Metric(
+        name="tokens_per_event", label="tokens an event", unit="tok", better="neither", digits=2,
+        source="tokens that come at once, the mean (evals/bench_goodput.py)",
+    ),
+    Metric(
+        name="accept_length", label="accept length", unit="tok", better="neither", digits=3,
+        source=f"{_BENCH} accept_length (speculative decoding)",
     ),
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ from pipeline import exit_codes
 from pipeline.cli_compare import compare
 from pipeline.cli_doctor import Build, examine, show
 from pipeline.cli_power import estimate, show_power
+from pipeline.cli_published import report_published
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
 from pipeline.console import endings, refuse, say, stderr, stdout
 from pipeline.experiment_schema import schema_text
@@ -166,7 +167,17 @@ def run(
 
 @app.command()
 def report(
-    run_folder: RunPath,
+    run_folder: Annotated[
+        Path | None,
+        typer.Argument(help="A run folder, runs/EXPERIMENT/STAMP-HASH; not with --external."),
+    ] = None,
+    external: Annotated[
+        Path | None,
+        typer.Option("--external", help="Report figures that somebody published: a YAML file."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the report of --external goes.")] = Path(
+        "runs"
+    ),
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Write report.html, report.md and report.json of a run anew, from its records alone.
@@ -174,6 +185,12 @@ def report(
     Example: servegate report runs/fake/20260101T000000Z-0a1b2c3d --json
     """
     with endings():
+        if (run_folder is None) == (external is None):
+            refuse(["give either a run folder or --external FILE"])
+        if external is not None:
+            report_published(external, out, as_json=as_json)
+            return
+        assert run_folder is not None  # one of the two is given
         folder = RunFolder(run_folder)
         made = write(folder)
         if as_json:

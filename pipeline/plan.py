@@ -14,6 +14,7 @@ from evals.accuracy import AccuracySettings
 from evals.job import JobSettings
 from launchers.backends import BACKENDS, MIXED_COMM_PLUGIN, ArgValue, Backend
 from launchers.engines import LaunchSettings, launch_argv, launch_env
+from pipeline.gpu_rule import GpuRule
 from pipeline.layout import LayoutKey
 from pipeline.order import counterbalanced
 from pipeline.spec import Arm, Experiment, Gate
@@ -97,10 +98,12 @@ class Plan(_Frozen):
     python: str
     model: PlanModel
     reference: str
+    baselines: list[str] = []
     arms: list[ArmPlan]
     layouts: list[LayoutKey]
     launches_per_arm: int
     alpha: float
+    gpu_rule: GpuRule | None = None
     require_proof: bool = False
     gates: dict[str, dict[str, Gate]]
     jobs: dict[str, dict[str, Any]]
@@ -147,10 +150,12 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
         python=python,
         model=model,
         reference=experiment.reference,
+        baselines=experiment.baselines,
         arms=arms,
         layouts=layouts,
         launches_per_arm=experiment.launches,
         alpha=experiment.alpha,
+        gpu_rule=experiment.gpu_rule,
         require_proof=experiment.require_proof,
         gates=experiment.gates,
         jobs={name: job.model_dump(mode="json") for name, job in experiment.jobs.items()},

@@ -14,7 +14,7 @@ from launchers.models import MODELS, ModelFolderError, find_prepared
 from launchers.ports import port_taken
 from pipeline.local_data import counted_questions
 from pipeline.plan import Plan
-from pipeline.power import JobBasis, impossible_gates
+from pipeline.power import JobBasis, impossible_gates, replicate_notes
 from pipeline.spec import Experiment
 
 __all__ = ["Preflight", "preflight"]
@@ -27,7 +27,7 @@ class Preflight:
     Attributes:
         wrong: The plan can run nowhere; even ``plan`` refuses it.
         missing: The plan cannot run here and now; ``plan`` only notes it, ``run`` refuses.
-        notes: What was not checked, and why.
+        notes: What was not checked, and why; and what the number of launches cannot show.
     """
 
     wrong: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ def preflight(
         say: Told before something slow.
         allow_impossible: Only note a gate that can never fire or never pass.
     """
-    found = Preflight()
+    found = Preflight(notes=replicate_notes(experiment))
     impossible = _impossible(experiment)
     (found.notes if allow_impossible else found.wrong).extend(impossible)
     _check_model(plan, experiment, found)

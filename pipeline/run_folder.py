@@ -27,6 +27,7 @@ class CellFolder:
         self.job_log = root / "job.log"
         self.answers = root / "answers.jsonl"
         self.logprobs = root / "logprobs.jsonl"
+        self.gpu_samples = root / "gpu.jsonl"
 
     def load(self) -> Record | None:
         """The cell's record; None while there is none.

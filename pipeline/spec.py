@@ -22,6 +22,8 @@ from evals.logprobs import LogprobsSettings
 from launchers.backends import BACKENDS, ArgValue
 from launchers.engines import ENGINE_VERSIONS
 from launchers.models import MODELS
+from pipeline.gpu_rule import GpuRule
+from pipeline.sweeps import swept
 
 __all__ = ["Arm", "EngineSpec", "Experiment", "Gate", "Layout"]
 
@@ -247,6 +249,11 @@ class Experiment(_Strict):
     layouts: list[Layout] = Field(min_length=1)
     arms: dict[Name, Arm] = Field(min_length=1)
     reference: str = Field(description="The arm that the others are compared with.")
+    baselines: list[str] = Field(
+        default_factory=list,
+        description="Further arms that somebody might run today: each other arm's speed is shown "
+        "against each of them and the best of them, and a gain counts only against all.",
+    )
     launches: int = Field(
         default=1, ge=1, description="Fresh server starts of each arm and layout: the replicates."
     )
@@ -256,7 +263,13 @@ class Experiment(_Strict):
         default=0.05, gt=0, lt=0.5, description="One-sided error rate of every gate."
     )
     gates: dict[Name, dict[str, Gate]] = Field(
-        default_factory=dict, description="Gates by job and metric."
+        default_factory=dict,
+        description="Gates by job and metric; those of a swept job hold for each of its points.",
+    )
+    gpu_rule: GpuRule | None = Field(
+        default=None,
+        description="When a latency cell does not count because its GPUs were throttled; null: "
+        "never. What was sampled is kept and told in any case.",
     )
     require_proof: bool = Field(
         default=False,
@@ -275,4 +288,4 @@ class Experiment(_Strict):
             else job
             for name, job in data["jobs"].items()
         }
-        return {**data, "jobs": jobs}
+        return swept({**data, "jobs": jobs})

@@ -13,6 +13,7 @@ from evals import JOBS
 from evals.accuracy import AccuracySettings
 from evals.data import data_file
 from evals.job import JobSettings
+from evals.latency import LatencySettings, never_measured
 from evals.metrics import METRICS
 from evals.questions import DataError
 from launchers.fake_engine.settings import FakeSettings
@@ -90,6 +91,13 @@ def cross_check(experiment: Experiment) -> list[str]:
         problems.append(
             f"reference: {experiment.reference!r} is no arm; arms: {', '.join(experiment.arms)}"
         )
+    for name in experiment.baselines:
+        if name not in experiment.arms:
+            problems.append(f"baselines: {name!r} is no arm; arms: {', '.join(experiment.arms)}")
+        elif name == experiment.reference or experiment.baselines.count(name) > 1:
+            problems.append(
+                f"baselines: {name!r} stands there already; the reference is always a baseline"
+            )
     seen: set[tuple[int, int, int, int]] = set()
     for index, layout in enumerate(experiment.layouts):
         for dp in layout.attention_dp:
@@ -134,12 +142,16 @@ def _gate_problems(experiment: Experiment) -> list[str]:
         if job not in experiment.jobs:
             problems.append(f"gates.{job}: is no job; jobs: {', '.join(experiment.jobs)}")
             continue
-        allowed = JOBS[experiment.jobs[job].kind].gated
+        settings = experiment.jobs[job]
+        allowed = JOBS[settings.kind].gated
+        never = never_measured(settings) if isinstance(settings, LatencySettings) else {}
         for metric, gate in gates.items():
             if metric not in allowed:
                 problems.append(
                     f"gates.{job}.{metric}: cannot be gated; possible: {', '.join(allowed)}"
                 )
+            elif metric in never:
+                problems.append(f"gates.{job}.{metric}: {never[metric]}")
             elif gate.floor is not None and METRICS[metric].unit != "":
                 problems.append(f"gates.{job}.{metric}.floor: only a score has a floor")
     return problems

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from evals.metrics import METRICS
 from pipeline.facts import Facts
-from pipeline.gate import accuracy, numerics, proof, rows, speed
+from pipeline.gate import accuracy, baselines, noise, numerics, proof, rows, speed
 from pipeline.gate.comparable import undeclared
 from pipeline.gate.evidence import Answers, Evidence, Key, Trails, collect, is_fraction
 from pipeline.gate.model import (
     EXIT_CODES,
     Check,
     Judgement,
+    NoiseFloor,
     Proof,
     Row,
     Verdict,
@@ -71,6 +72,7 @@ def judge(
         (layout, arm): proof.take_back(made, invalid[layout, arm], invalid[layout, plan.reference])
         for (layout, arm), made in checks.items()
     }
+    checks, floors = _claimed(plan, checks, evidence, alarms.get("speed", 0))
     by_cell = {record.cell: record for record in found}
     made: list[Row] = []
     broken: dict[LayoutKey, bool] = {}
@@ -88,6 +90,7 @@ def judge(
         reference=plan.reference,
         alarms=alarms,
         facts_kept=bool(facts),
+        noise=floors,
         rows=made,
     )
 
@@ -196,6 +199,30 @@ def _decided(
             result[place][index] = decide(result[place][index], p_worse, p_better, plan.alpha)
         alarms[family] = len(at) + staged
     return result, alarms
+
+
+def _claimed(
+    plan: Plan,
+    checks: Mapping[_Place, list[Check]],
+    evidence: Mapping[Key, Evidence],
+    alarms: int,
+) -> tuple[dict[_Place, list[Check]], list[NoiseFloor]]:
+    """The checks with those against further baselines, and no gain that does not hold there.
+
+    Nor one that is below what an arm that repeats the reference shows to be noise.
+    """
+    floors = [
+        floor
+        for arm in noise.repeats_reference(plan)
+        for layout in plan.layouts
+        for floor in noise.noise_floors(layout, arm, checks[layout, arm])
+    ]
+    made: dict[_Place, list[Check]] = {}
+    for (layout, arm), own in checks.items():
+        every = [*own, *baselines.against_baselines(plan, layout, arm, evidence)]
+        every = baselines.better_than_all(every, plan.alpha, alarms)
+        made[layout, arm] = noise.above_floor(layout, every, floors)
+    return made, floors
 
 
 def _adjusted(p_values: Sequence[float | None], more: int) -> list[float]:

@@ -121,6 +121,17 @@ class Evidence:
             if isfinite(record.metrics.get(metric, float("nan")))
         }
 
+    def run_values(self, metric: str) -> dict[int, list[float]]:
+        """The metric's value of each run that counts, by block; else the launch's own."""
+        found: dict[int, list[float]] = {}
+        values = self.launch_values(metric)
+        for record in self.records:
+            counting = record.runs[int(record.details.get("dropped_runs", 0)) :]
+            runs = [run[metric] for run in counting if run.get(metric, 0.0) > 0]
+            if record.block in values:
+                found[record.block] = runs or [values[record.block]]
+        return found
+
     def gap_of(self, metric: str) -> str:
         """Why this metric cannot be judged; "" if it can."""
         if self.gap:

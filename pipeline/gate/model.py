@@ -18,6 +18,7 @@ __all__ = [
     "Judgement",
     "LaunchValue",
     "Measured",
+    "NoiseFloor",
     "Premise",
     "Proof",
     "RecordSummary",
@@ -96,7 +97,9 @@ class Check(_Frozen):
         job: The job.
         metric: The metric, a key of :data:`evals.metrics.METRICS`.
         against: What the value is held against: the reference arm on the same layout, the gate's
-            floor, or (reference arm only) the reference arm on its best other layout.
+            floor, (reference arm only) the reference arm on its best other layout, or a further
+            baseline of the experiment, or the best of all baselines, on the same layout.
+        other: Name of that baseline; "" for everything else.
         gated: Whether a gate of the experiment asks for it; else it is shown, never judged.
         measure: ``difference`` (arm minus reference), ``ratio`` (arm over reference), ``shift``
             (mean distance to the reference, position by position) or ``level``.
@@ -104,6 +107,7 @@ class Check(_Frozen):
         reference_value: The other side's value; None against a floor.
         estimate: The difference, the ratio, or the level itself.
         interval: Bounds of the estimate, each with the error rate alpha; None where unknown.
+        bootstrap: The same by a hierarchical bootstrap, a second opinion; gated ratios only.
         p_worse: One-sided p-value for "worse than the other side", before Holm.
         p_better: The same for "better".
         p_worse_adjusted: After Holm over all gated checks of the same family.
@@ -119,13 +123,15 @@ class Check(_Frozen):
 
     job: str
     metric: str
-    against: Literal["reference", "floor", "other layouts"]
+    against: Literal["reference", "floor", "other layouts", "baseline", "best baseline"]
+    other: str = ""
     gated: bool
     measure: Literal["difference", "ratio", "shift", "level"]
     value: float | None = None
     reference_value: float | None = None
     estimate: float | None = None
     interval: Bounds | None = None
+    bootstrap: Bounds | None = None
     p_worse: float | None = None
     p_better: float | None = None
     p_worse_adjusted: float | None = None
@@ -137,6 +143,22 @@ class Check(_Frozen):
     method: str = ""
     verdict: Verdict | None = None
     reason: str = ""
+
+
+class NoiseFloor(_Frozen):
+    """What an arm that repeats the reference (A/A) shows of one speed on one layout.
+
+    ``floor`` is a relative change: the bound of the A/A ratio that lies farther from 1.
+    """
+
+    layout: LayoutKey
+    arm: str
+    job: str
+    metric: str
+    ratio: float
+    interval: Bounds
+    floor: float
+    launches: int
 
 
 class RecordProblem(_Frozen):
@@ -202,6 +224,7 @@ class Judgement(_Frozen):
         alarms: How many comparisons could raise an alarm, by family: Holm's count.
         facts_kept: Whether the run kept what its launches ran with, so that arms could be searched
             for differences that nobody declared.
+        noise: Noise floors, where an arm repeats the reference.
         rows: Layouts in the plan's order, the reference arm first in each.
     """
 
@@ -212,4 +235,5 @@ class Judgement(_Frozen):
     reference: str
     alarms: dict[str, int]
     facts_kept: bool
+    noise: list[NoiseFloor] = []
     rows: list[Row]

@@ -38,6 +38,8 @@ _GOOD = (Verdict.PASS, Verdict.IMPROVED)
 def gate_name(check: Check) -> str:
     """How a reason calls a check."""
     label = f"{check.job} {METRICS[check.metric].label}"
+    if check.other:
+        return f"{label} against {check.other}"
     return label if check.against == "reference" else f"{label} against {check.against}"
 
 

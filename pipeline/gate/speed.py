@@ -10,7 +10,7 @@ from pipeline.gate.evidence import Evidence
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_change, as_p
 from pipeline.spec import Gate
-from pipeline.stats import LaunchRatio, launch_ratio, launches_needed
+from pipeline.stats import LaunchRatio, hierarchical_ratio, launch_ratio, launches_needed
 
 __all__ = ["against_reference", "decide_ratio"]
 
@@ -25,7 +25,11 @@ def against_reference(
     if gap:
         return missing(check, gap)
     seen = launch_ratio(reference.launch_values(metric), arm.launch_values(metric), alpha)
-    return _with(check, seen, arm, reference)
+    made = _with(check, seen, arm, reference)
+    if gate is None:
+        return made
+    second = hierarchical_ratio(reference.run_values(metric), arm.run_values(metric), alpha)
+    return made.model_copy(update={"bootstrap": None if second is None else tuple(second)})
 
 
 def _with(check: Check, seen: LaunchRatio, arm: Evidence, reference: Evidence) -> Check:

@@ -6,6 +6,7 @@ from pipeline.power.basis import BENCHMARK_SIZES, Basis, JobBasis
 from pipeline.power.impossible import impossible_gates
 from pipeline.power.measured import measured_basis
 from pipeline.power.model import PowerStatement, ScorePower, SpeedPower
+from pipeline.power.replicates import replicate_notes
 from pipeline.power.statement import power_statement
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "impossible_gates",
     "measured_basis",
     "power_statement",
+    "replicate_notes",
 ]

@@ -7,11 +7,13 @@ from pipeline.gate.evidence import is_fraction
 from pipeline.gate.model import Bounds, Check, Measured
 
 __all__ = [
+    "against_text",
     "bounds_text",
     "estimate_text",
     "flips_text",
     "limit_text",
     "measured_n_text",
+    "method_text",
     "n_text",
     "one_digit",
     "p_text",
@@ -61,6 +63,18 @@ def _interval(bounds: Bounds | None, scale: float, form: str) -> str:
     if bounds is None:
         return ""
     return f" [{scale * bounds[0]:{form}}, {scale * bounds[1]:{form}}]"
+
+
+def against_text(check: Check) -> str:
+    """What the value is held against, with a baseline's name."""
+    return f"{check.against} {check.other}" if check.other else check.against
+
+
+def method_text(check: Check) -> str:
+    """Interval and test, and what a bootstrap says beside it."""
+    if check.bootstrap is None:
+        return check.method
+    return f"{check.method}; bootstrap over launches and runs{_interval(check.bootstrap, 1, '.3f')}"
 
 
 def reference_text(check: Check) -> str:

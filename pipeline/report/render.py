@@ -15,10 +15,12 @@ from pipeline.pairs.text import excerpt
 from pipeline.premises import PREMISES
 from pipeline.report import numbers
 from pipeline.report.charts import Chart, accuracy_chart, speed_chart
+from pipeline.report.gains import gain_lines, noise_lines
+from pipeline.report.loads import load_tables
 from pipeline.report.model import Report
 from pipeline.report.table import MARKS, columns, lines
 
-__all__ = ["flat", "render_html", "render_markdown"]
+__all__ = ["flat", "render_html", "render_markdown", "render_published"]
 
 _NONE = "\N{EN DASH}"
 
@@ -41,6 +43,16 @@ def render_html(report: Report) -> str:
 def render_markdown(report: Report) -> str:
     """The same without charts, for GitHub."""
     return _environment().get_template("report.md.j2").render(_context(report))
+
+
+def render_published(told: dict[str, Any]) -> tuple[str, str]:
+    """Published figures (:func:`pipeline.report.published.document`) as Markdown and as HTML."""
+    environment = _environment()
+    context = {"told": told, "arms": [*told["baselines"], told["candidate"]]}
+    return (
+        environment.get_template("published.md.j2").render(context),
+        environment.get_template("published.html.j2").render(context),
+    )
 
 
 def _environment() -> Environment:
@@ -83,6 +95,9 @@ def _context(report: Report) -> dict[str, Any]:
         "proofs": _proofs(report),
         "proof_mark": _proof_mark,
         "gates": _gates(report),
+        "loads": load_tables(report.plan, report.judgement),
+        "gains": gain_lines(report.plan, report.judgement),
+        "noise": noise_lines(report.judgement),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from evals.metrics import METRICS
 from pipeline.gate.model import Check, Row, Verdict
 from pipeline.gate.numerics import SHIFT
+from pipeline.report.loads import swept_jobs
 from pipeline.report.model import Report
 from pipeline.report.numbers import bounds_text, estimate_text, value_text
 
@@ -63,9 +64,13 @@ class Line:
 
 
 def columns(report: Report) -> list[Column]:
-    """Columns in the order of jobs and of the table of metrics."""
+    """Columns in the order of jobs and of the table of metrics.
+
+    Points of a sweep have a table of their own, so only what is gated of them stands here, too.
+    """
     rows = report.judgement.rows
     present = {(one.job, one.metric) for row in rows for one in row.measured}
+    swept = {job for names in swept_jobs(report.plan) for job in names}
     gated = {(job, metric) for job, gates in report.plan.gates.items() for metric in gates}
     return [
         Column(
@@ -77,7 +82,7 @@ def columns(report: Report) -> list[Column]:
         for job in report.plan.jobs
         for name, metric in METRICS.items()
         if (job, name) in gated
-        or ((job, name) in present and name in _SHOWN)
+        or ((job, name) in present and name in _SHOWN and job not in swept)
         or (name == SHIFT and report.plan.jobs[job]["kind"] == "logprobs")
     ]
 

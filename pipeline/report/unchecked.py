@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from evals.metrics import METRICS
 from pipeline.gate.evidence import asks
 from pipeline.gate.model import Judgement, Verdict
-from pipeline.plan import ArmPlan, Plan
+from pipeline.gate.noise import repeats_reference
+from pipeline.plan import Plan
 
 __all__ = ["caveats", "not_checked"]
 
@@ -92,19 +93,13 @@ def _replication(plan: Plan) -> Iterable[str]:
             f"Whether answers differ from launch to launch: {', '.join(once)} ran on one launch of "
             "each arm and layout."
         )
-    reference = next(arm for arm in plan.arms if arm.name == plan.reference)
-    if not any(_same(arm, reference) for arm in plan.arms if arm is not reference):
+    if not repeats_reference(plan):
         yield (
             "The noise floor: no arm repeats the reference (A/A), so the gate's own false alarms "
             "were not watched."
         )
     if len(plan.layouts) == 1:
         yield "The reference against itself on another layout: the experiment has one layout."
-
-
-def _same(arm: ArmPlan, other: ArmPlan) -> bool:
-    names = {"args", "env", "plugins", "fake"}
-    return arm.model_dump(include=names) == other.model_dump(include=names)
 
 
 def _premises(judgement: Judgement) -> Iterable[str]:

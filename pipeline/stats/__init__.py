@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.stats.bootstrap import hierarchical_ratio
 from pipeline.stats.launches import LaunchRatio, launch_ratio, launches_needed
 from pipeline.stats.multiplicity import holm
 from pipeline.stats.paired import PairedDifference, paired_difference, questions_needed
@@ -16,6 +17,7 @@ __all__ = [
     "LaunchRatio",
     "PairedDifference",
     "decide",
+    "hierarchical_ratio",
     "holm",
     "launch_ratio",
     "launches_needed",

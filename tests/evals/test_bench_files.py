@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evals.bench_files import bench_file, read_cell, read_run
+from evals.bench_files import Asked, bench_file, read_cell, read_run
 from evals.bench_http import Generated
 from evals.bench_stats import result
 from evals.job import Outcome
@@ -28,13 +28,10 @@ def _write(cell: Path, *rows: dict[str, Any]) -> Path:
 
 
 def _read(cell: Path, returncode: int = 0, **changes: int | None) -> Outcome:
-    told: dict[str, Any] = {
-        "runs": 1,
-        "skip": 0,
-        "prompts": 64,
-        "output_tokens": 64 * 128,
-    } | changes
-    return read_cell(cell, returncode, **told)
+    told: dict[str, Any] = {"runs": 1, "skip": 0} | changes
+    tokens = told.pop("output_tokens", 64 * 128)
+    asked = Asked(prompts=64, output_tokens=tokens, concurrency=16)
+    return read_cell(cell, returncode, asked=asked, **told)
 
 
 def test_a_real_result_is_read_and_its_median_is_that_of_its_own_gaps(tmp_path: Path) -> None:
@@ -62,6 +59,7 @@ def test_our_formulas_give_what_the_real_tool_gave(tmp_path: Path) -> None:
         for length, ttft, gaps in zip(row["output_lens"], row["ttfts"], row["itls"], strict=True)
     ]
     ours = result(answers, row["input_lens"], row["duration"])
+    assert ours["start_times"] == [0.0] * 64
     for name in ("mean", "median", "std", "p90", "p95", "p99"):
         for kind in ("itl", "ttft"):
             field = f"{name}_{kind}_ms"
@@ -84,7 +82,9 @@ def test_the_cells_value_is_the_median_over_the_runs_that_count(tmp_path: Path) 
     [
         ({"completed": 63}, "invalid", "errors", "63 of 64 requests completed"),
         ({"errors": ["", "boom"]}, "invalid", "errors", "boom"),
-        ({"itls": [[], []]}, "invalid", "no-gaps", "did not stream"),
+        ({"itls": [[]] * 64}, "invalid", "no-gaps", "did not stream"),
+        ({"itls": [[], []]}, "failed", "bad-output", "not one list for each request"),
+        ({"duration": 0}, "failed", "bad-output", "duration is 0, not a time"),
         ({"total_output_tokens": 7000}, "invalid", "short-output", "7000 output tokens where 8192"),
         ({"total_output_tokens": 8193}, "invalid", "short-output", "8193"),
         ({"total_output_tokens": 8180}, "ok", "", ""),
@@ -134,3 +134,34 @@ def test_missing_files(tmp_path: Path, code: int, failure_class: str) -> None:
 
 def test_the_real_file_has_one_result() -> None:
     assert read_run(REAL)["completed"] == 64
+
+
+def test_percentiles_and_the_full_batch_of_a_real_run(tmp_path: Path) -> None:
+    """An H100 at concurrency 16: four waves, so most but not all gaps are of the full batch."""
+    outcome = _read(_write(tmp_path, _row()))
+    assert outcome.metrics["p90_ttft_ms"] == pytest.approx(70.194, abs=0.001)
+    assert outcome.metrics["p95_e2e_ms"] == _row()["p95_e2e_latency_ms"]
+    assert outcome.metrics["steady_itl_ms"] == pytest.approx(2.464, rel=0.02)
+    (window,) = outcome.details["full_batch"]
+    assert window["gaps"] + window["ramp_gaps"] == outcome.counts["itls"]
+    assert 0.6 * outcome.counts["itls"] < window["gaps"] < outcome.counts["itls"]
+    assert outcome.metrics["tokens_per_event"] == 1.0
+    assert "accept_length" not in outcome.metrics
+
+
+def test_a_percentile_that_a_version_does_not_write_is_left_out(tmp_path: Path) -> None:
+    row = _row()
+    del row["p90_itl_ms"]
+    outcome = _read(_write(tmp_path, row))
+    assert outcome.status == "ok"
+    assert "p90_itl_ms" not in outcome.metrics
+    assert "p95_itl_ms" in outcome.metrics
+
+
+def test_a_metric_that_only_some_runs_have_is_not_the_cells(tmp_path: Path) -> None:
+    rated = _row(request_rate=4.0)
+    outcome = _read(_write(tmp_path, _row(), rated), runs=2)
+    assert "steady_itl_ms" not in outcome.metrics
+    assert outcome.details["full_batch"][1] == {
+        "problem": "requests came at a rate, and the benchmark does not say when"
+    }

@@ -69,7 +69,13 @@ def test_sglangs_benchmark_and_ours_agree_on_an_exact_schedule(
     ours, theirs = found["auto"], found["sglang"]
     assert ours.details["client"] != theirs.details["client"]
     assert ours.counts == theirs.counts
-    for name, expected in (("median_itl_ms", 40.0), ("median_tpot_ms", 40.0)):
+    assert set(ours.metrics) == set(theirs.metrics)
+    # Ours writes down when it sent a request; of SGLang's it is worked out.
+    for outcome in (ours, theirs):
+        for window in outcome.details["full_batch"]:
+            assert 4 * 24 <= window["gaps"] <= 4 * 30
+    times = ("median_itl_ms", "median_tpot_ms", "p90_itl_ms", "steady_itl_ms")
+    for name, expected in ((name, 40.0) for name in times):
         assert ours.metrics[name] == pytest.approx(expected, rel=0.1), name
         assert theirs.metrics[name] == pytest.approx(expected, rel=0.1), name
     assert ours.metrics["median_ttft_ms"] == pytest.approx(theirs.metrics["median_ttft_ms"], abs=40)

@@ -171,3 +171,22 @@ def test_several_runs_call_the_tools_command_line_each_time(tmp_path: Path) -> N
         assert called[1:-1] == single[3:-1]
         assert called[-1] == str(tmp_path / f"bench-{run}.jsonl")
         assert not any(Path(folder).name == "evals" for folder in path)
+
+
+def test_the_median_itl_of_a_known_schedule_is_within_one_percent(tmp_path: Path) -> None:
+    """10 ms a token at concurrency 16; a late token does not delay the next, so load averages out.
+
+    The full batch is told apart, and agrees.
+    """
+    settings = _settings(
+        input_len=16, output_len=128, concurrency=16, waves=2, goodput={"tpot_ms": 12.0}
+    )
+    with fake_engine(tmp_path / "server.log", ttft_ms=20, itl_ms=10) as url:
+        outcome = _measure(settings, _endpoint("fake", url), tmp_path / "cell")
+    assert outcome.status == "ok", outcome.reason
+    assert outcome.counts["requests"] == 32
+    assert outcome.metrics["median_itl_ms"] == pytest.approx(10, rel=0.01)
+    assert outcome.metrics["steady_itl_ms"] == pytest.approx(10, rel=0.01)
+    assert outcome.metrics["slo_attainment"] == 100
+    (window,) = outcome.details["full_batch"]
+    assert 230 < window["decode_steps"] <= 254  # two waves of 127 gaps, less the edges

@@ -52,8 +52,13 @@ def make_plan_for_test(
     device: str = "cuda",
     jobs: Mapping[str, Any] | None = None,
     alpha: float = 0.05,
+    baselines: Sequence[str] = (),
+    repeating: Sequence[str] = (),
 ) -> Plan:
-    """The plan of an experiment on TP 8; the first arm is the reference."""
+    """The plan of an experiment on TP 8; the first arm is the reference.
+
+    Those of ``repeating`` are the reference again under another name (A/A).
+    """
     experiment = Experiment.model_validate(
         {
             "name": "made-up",
@@ -61,8 +66,11 @@ def make_plan_for_test(
             "model": {"path": "org/model"},
             "engine": {"name": engine, "device": device},
             "layouts": [{"tp": 8, "attention_dp": list(dps)}],
-            "arms": {name: {"env": {"ARM": name}} for name in arms},
+            "arms": {
+                name: {"env": {"ARM": arms[0] if name in repeating else name}} for name in arms
+            },
             "reference": arms[0],
+            "baselines": list(baselines),
             "launches": launches,
             "alpha": alpha,
             "jobs": dict(jobs)
@@ -202,7 +210,8 @@ def make_run(
                 metrics = marks_metrics(made.answers[cell.id]) if questions else {}
                 details = {"ids_digest": f"ids-{questions}", "protocol_digest": "protocol"}
             else:
-                metrics = {name: _speed(launch, name, speed) for name in _SPEEDS}
+                gated = [name for name in plan.gates.get(cell.job, {}) if name not in _SPEEDS]
+                metrics = {name: _speed(launch, name, speed) for name in [*_SPEEDS, *gated]}
                 details = {}
             made.records[cell.id] = _record(launch, cell, metrics, details)
     return made
@@ -211,7 +220,7 @@ def make_run(
 def _speed(launch: Launch, metric: str, speed: SpeedOf) -> float:
     own = 0.0005 * ((launch.index * 7) % 5 - 2)  # a launch differs by itself, too
     factor = speed(launch.arm, launch.layout.attention_dp, metric)
-    return _SPEEDS[metric] * factor * (1 + _DRIFT[launch.block % len(_DRIFT)] + own)
+    return _SPEEDS.get(metric, 50.0) * factor * (1 + _DRIFT[launch.block % len(_DRIFT)] + own)
 
 
 def _record(

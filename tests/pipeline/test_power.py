@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from evals.job import Mark
-from pipeline.power import BENCHMARK_SIZES, JobBasis, impossible_gates, measured_basis
+from pipeline.power import (
+    BENCHMARK_SIZES,
+    JobBasis,
+    impossible_gates,
+    measured_basis,
+    replicate_notes,
+)
 from pipeline.power import power_statement as statement
 from pipeline.spec import Experiment
 from pipeline.stats.power import Difficulty
@@ -321,3 +327,21 @@ def test_a_gate_that_can_decide_nothing_is_refused_before_anything_starts(tmp_pa
     refused = servegate("plan", few, cwd=tmp_path)
     assert refused.returncode == 2
     assert "40 questions exclude no loss below" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("launches", "alpha", "note"),
+    [
+        (4, 0.05, "the smallest p that 4 blocks show"),
+        (5, 0.05, None),
+        (5, 0.01, "is 0.031, and alpha is 0.01; 7 launches need no such trust (latency)"),
+        (7, 0.01, None),
+        (1, 0.05, None),  # such a gate is refused
+    ],
+)
+def test_few_launches_are_told_when_an_experiment_is_planned(
+    launches: int, alpha: float, note: str | None
+) -> None:
+    found = replicate_notes(fast(launches=launches, alpha=alpha))
+    assert len(found) == (0 if note is None else 1)
+    assert note is None or note in found[0]

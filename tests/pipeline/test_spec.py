@@ -41,7 +41,9 @@ def test_every_shipped_experiment_is_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "experiments").rglob("*.yaml")), ids=lambda p: p.stem
+    "path",
+    [p for p in sorted((ROOT / "experiments").rglob("*.yaml")) if p.parent.name != "published"],
+    ids=lambda p: p.stem,
 )
 def test_every_shipped_file_points_editors_to_the_schema(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
@@ -130,3 +132,74 @@ def test_the_engine_of_the_command_line_wins(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(base()), encoding="utf-8")
     assert load_experiment(path).engine.name == "sglang"
     assert load_experiment(path, engine="fake").engine.name == "fake"
+
+
+def _swept(tmp_path: Path, **gates: Any) -> Any:
+    data = base()
+    data["jobs"]["latency"] = {
+        "kind": "latency", "input_len": 8, "sweep": {"concurrency": [1, 16]},
+    }  # fmt: skip
+    data["gates"] = gates
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return load_experiment(path)
+
+
+def test_a_sweep_is_a_job_a_point_and_its_gates_hold_for_each(tmp_path: Path) -> None:
+    one = {"median_itl_ms": {"margin": 0.05}}
+    every = {"median_itl_ms": {"margin": 0.03}}
+    found = _swept(tmp_path, latency=every, **{"latency-8-256-16": one})
+    assert list(found.jobs) == ["latency-8-256-1", "latency-8-256-16"]
+    margins = {job: gates["median_itl_ms"].margin for job, gates in found.gates.items()}
+    assert margins == {"latency-8-256-1": 0.03, "latency-8-256-16": 0.05}
+
+
+def test_a_gate_on_no_point_of_the_sweep_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"gates.latency-8-256-2: is no job"):
+        _swept(tmp_path, **{"latency-8-256-2": {"median_itl_ms": {"margin": 0.03}}})
+
+
+def test_mistakes_in_a_sweep_are_named(tmp_path: Path) -> None:
+    data = base()
+    data["jobs"] = {"latency": {"kind": "latency", "sweep": {"input_len": [0], "depth": [2]}}}
+    found = problems(tmp_path, data)
+    assert any(one.startswith("jobs.latency.sweep.input_len.0: ") for one in found)
+    assert any(one.startswith("jobs.latency.sweep.depth: unknown field") for one in found)
+    assert not any("input_len: is required" in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("baselines", "message"),
+    [
+        (["c"], "baselines: 'c' is no arm; arms: b, nccl"),
+        (["nccl"], "baselines: 'nccl' stands there already; the reference is always a baseline"),
+        (["b", "b"], "baselines: 'b' stands there already; the reference is always a baseline"),
+    ],
+)
+def test_baselines_that_are_none(tmp_path: Path, baselines: list[str], message: str) -> None:
+    found = problems(tmp_path, {**base(), "baselines": baselines})
+    assert set(found) == {message}
+
+
+@pytest.mark.parametrize(
+    ("settings", "metric", "message"),
+    [
+        ({}, "goodput", "needs times to keep; set the job's goodput"),
+        ({"goodput": {"tpot_ms": 20.0}}, "goodput", None),
+        ({"request_rate": 4.0}, "steady_itl_ms", "needs all requests at once"),
+        ({}, "steady_itl_ms", None),
+    ],
+)
+def test_a_gate_that_could_only_be_missing_is_refused(
+    tmp_path: Path, settings: dict[str, Any], metric: str, message: str | None
+) -> None:
+    data = base()
+    data["jobs"]["latency"] |= settings
+    data["gates"] = {"latency": {metric: {"margin": 0.05}}}
+    if message is None:
+        path = tmp_path / "x.yaml"
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        assert load_experiment(path).gates["latency"][metric].margin == 0.05
+        return
+    (problem,) = problems(tmp_path, data)
+    assert problem.startswith(f"gates.latency.{metric}: {message}")

@@ -1,0 +1,146 @@
+"""Speed against every further baseline, and against the best of them: is a gain worth a change?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+
+from evals.metrics import METRICS
+from pipeline.gate import speed
+from pipeline.gate.evidence import Evidence, Key, asks
+from pipeline.gate.model import Check, Verdict
+from pipeline.gate.noise import repeats_reference
+from pipeline.gate.text import as_change, as_p
+from pipeline.layout import LayoutKey
+from pipeline.plan import Plan
+
+__all__ = ["against_baselines", "better_than_all"]
+
+# Compared besides everything that is gated.
+_SHOWN = ("median_itl_ms", "median_ttft_ms", "output_throughput")
+
+
+def against_baselines(
+    plan: Plan, layout: LayoutKey, arm: str, evidence: Mapping[Key, Evidence]
+) -> list[Check]:
+    """Checks of one arm against each baseline and the best of them; none gates by itself.
+
+    The reference is a baseline, too; its ratio is the gated check. A baseline is not held against
+    the others, nor is an arm that repeats the reference.
+
+    Args:
+        plan: The plan; ``baselines`` names the further ones.
+        layout: The layout.
+        arm: The arm.
+        evidence: Of the whole run.
+    """
+    left_out = {plan.reference, *plan.baselines, *repeats_reference(plan)}
+    if not plan.baselines or arm in left_out:
+        return []
+    made: list[Check] = []
+    for job, gates in ((job, plan.gates.get(job, {})) for job in plan.jobs):
+        side = evidence.get((layout, arm, job))
+        if side is None:
+            continue
+        seen = {name for record in side.records for name in record.metrics}
+        for name, metric in METRICS.items():
+            if asks(name) or metric.better == "neither":
+                continue
+            if name in gates or (name in _SHOWN and name in seen):
+                made += _of_metric(plan, (layout, job, name), side, evidence)
+    return made
+
+
+def _of_metric(
+    plan: Plan, what: tuple[LayoutKey, str, str], side: Evidence, evidence: Mapping[Key, Evidence]
+) -> list[Check]:
+    layout, job, metric = what
+    # The best of k baselines lies below k bounds at once, so each keeps alpha / k for that.
+    names = [plan.reference, *plan.baselines]
+    each: list[Check] = []
+    strict: list[Check] = []
+    for name in names:
+        other = evidence[layout, name, job]
+        made = [
+            speed.against_reference(job, metric, side, other, None, alpha).model_copy(
+                update={"against": "baseline", "other": name}
+            )
+            for alpha in (plan.alpha, plan.alpha / len(names))
+        ]
+        each.append(made[0])
+        strict.append(made[1])
+    return [*each[1:], _best(each, strict)]
+
+
+def _best(each: Sequence[Check], strict: Sequence[Check]) -> Check:
+    """The arm against the best baseline, without choosing it by the data and then trusting it.
+
+    As a ratio in which more is worse, the one against the best is the largest of all. It lies below
+    the largest of the upper bounds with the error rate of one of them, since that of the truly best
+    is among them; and above the largest of the lower bounds with the error rate of all together,
+    so these are taken at alpha / k. "Better than the best" is "better than each" (an
+    intersection-union test: the largest p-value); "worse than the best" is "worse than any"
+    (Bonferroni).
+    """
+    first = each[0]
+    base = Check(
+        job=first.job, metric=first.metric, against="best baseline", gated=False, measure="ratio"
+    )
+    without = [check for check in each if check.estimate is None]
+    if without:
+        reason = f"{without[0].other}: {without[0].reason}"
+        return base.model_copy(update={"reason": reason})
+    lower_is_better = METRICS[first.metric].better == "lower"
+    extreme = max if lower_is_better else min
+    best = extreme(each, key=lambda check: _number(check.estimate))
+    known: dict[str, object] = {"interval": None, "p_worse": None, "p_better": None}
+    if all(check.interval is not None for check in each):
+        loose = extreme(check.interval[lower_is_better] for check in each if check.interval)
+        tight = extreme(check.interval[not lower_is_better] for check in strict if check.interval)
+        known = {
+            "interval": (tight, loose) if lower_is_better else (loose, tight),
+            "p_worse": min(1.0, len(each) * min(_number(check.p_worse) for check in each)),
+            "p_better": max(_number(check.p_better) for check in each),
+        }
+    return base.model_copy(
+        update={
+            "other": best.other,
+            "value": best.value,
+            "reference_value": best.reference_value,
+            "estimate": best.estimate,
+            "n": best.n,
+            "method": f"best of {len(each)} baselines; {best.method}",
+            **known,
+        }
+    )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def better_than_all(checks: Sequence[Check], alpha: float, alarms: int) -> list[Check]:
+    """Gains that are not established against every baseline are passes, and say so.
+
+    Args:
+        checks: Decided checks of one arm on one layout, with those against the baselines.
+        alpha: One-sided error rate.
+        alarms: Gated speed comparisons of the run, which share it (Bonferroni).
+    """
+    best = {(c.job, c.metric): c for c in checks if c.against == "best baseline"}
+    return [_held(check, best.get((check.job, check.metric)), alpha, alarms) for check in checks]
+
+
+def _held(check: Check, best: Check | None, alpha: float, alarms: int) -> Check:
+    if best is None or check.verdict is not Verdict.IMPROVED:
+        return check
+    if best.estimate is None:
+        why = f"it could not be held against every baseline ({best.reason})"
+    else:
+        p = _number(best.p_better) * alarms
+        if not isnan(p) and p < alpha:
+            return check
+        told = "" if isnan(p) else f", p {as_p(min(1.0, p))} for better than each"
+        why = f"the best baseline is {best.other}, and against it {as_change(best.estimate)}{told}"
+    reason = f"no gain to claim: {why}; a loss against the reference is excluded"
+    return check.model_copy(update={"verdict": Verdict.PASS, "reason": reason})
