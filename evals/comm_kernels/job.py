@@ -14,8 +14,11 @@ from typing import Any
 from evals.client import kept_failure
 from evals.comm_kernels.counts import count
 from evals.comm_kernels.files import FACTS, TRACES, trace_files
-from evals.comm_kernels.kineto import TraceError, read_trace
+from evals.comm_kernels.reading import read_traces
+from evals.comm_kernels.sequences import collectives
 from evals.comm_kernels.settings import CommKernelsSettings
+from evals.comm_kernels.steps import aligned
+from evals.comm_kernels.table import TraceError
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 
 __all__ = ["CommKernelsJob", "CommKernelsSettings"]
@@ -85,7 +88,8 @@ class CommKernelsJob:
             reason = f"{len(files)} traces of {ranks} ranks; the client ended with {returncode}"
             return Outcome(status="failed", failure_class="incomplete", reason=reason)
         try:
-            kernels = count([read_trace(path) for path in files])
+            table = aligned(read_traces(files))
+            kernels = count(table, collectives(table))
         except TraceError as error:
             return Outcome(status="invalid", failure_class="trace", reason=str(error))
         return Outcome(
