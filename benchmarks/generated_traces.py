@@ -141,9 +141,7 @@ class Schedule:
                     alone += part.transfer * len(group) / self.ranks
                     for rank in group:
                         stream = SIDE_STREAM if part.side else MAIN_STREAM
-                        kernels.append(
-                            Kernel(rank, step, stream, now[rank], done, part.name, True)
-                        )
+                        kernels.append(Kernel(rank, step, stream, now[rank], done, part.name, True))
                         waited += (done - now[rank]) / self.ranks
                         now[rank] = now[rank] + 100 if part.side else done + self.gap
             for rank in range(self.ranks):
@@ -240,7 +238,7 @@ def write_nsys(
         database.executemany(_KERNEL, rows())
         if graph_mode:
             database.execute(
-                "INSERT INTO CUPTI_ACTIVITY_KIND_GRAPH_TRACE VALUES(1, 2, 0, 1, 0, 13, 100, 1, 1, 1)"
+                "INSERT INTO CUPTI_ACTIVITY_KIND_GRAPH_TRACE VALUES(1, 2, 0, 1, 0, 13, 9, 1, 1, 1)"
             )
         database.executemany(
             "INSERT INTO StringIds VALUES(?, ?)", [(key, text) for text, key in names.items()]

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,13 @@ def _trace(base_url: str, settings: CommKernelsSettings, cell: Path) -> None:
     info = _get(f"{base_url}/server_info")
     ranks = int(info["tp_size"])
     layers = settings.layers if settings.layers is not None else layers_of(info.get("model_path"))
-    facts = {"ranks": ranks, "layers": layers, "device": info.get("device")}
+    facts = {
+        "ranks": ranks,
+        "layers": layers,
+        "device": info.get("device"),
+        "attention_dp": _attention_dp(info),
+        "ep": info.get("ep_size", 1),
+    }
     write_whole(cell / FACTS, json.dumps(facts, indent=1) + "\n")
     folder = cell / TRACES
     folder.mkdir()
@@ -72,6 +78,14 @@ def _trace(base_url: str, settings: CommKernelsSettings, cell: Path) -> None:
         for stream in streams:
             stream.result()
     _wait(folder, ranks, settings.trace_timeout_s)
+
+
+def _attention_dp(info: Mapping[str, Any]) -> int:
+    """Of SGLang 0.5.23, and of 0.5.16, which has it as dp_size."""
+    found = info.get("attn_dp_size")
+    if isinstance(found, int):
+        return found
+    return int(info.get("dp_size", 1)) if info.get("enable_dp_attention") else 1
 
 
 def _stream(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from evals.comm_kernels.families import FAMILIES, suspicious
 from evals.comm_kernels.groups import Grouping, UnknownGroups
-from evals.comm_kernels.intervals import Clock, gaps_with, union
+from evals.comm_kernels.intervals import Clock, Floats, gaps_with, per_step, union
 from evals.comm_kernels.sequences import Collectives
 from evals.comm_kernels.table import Ints, KernelTable, RankKernels, TraceError, short_name
 
@@ -20,8 +20,6 @@ __all__ = ["FamilyFigures", "Figures", "figures"]
 _NS_PER_MS = 1e6
 _UNKNOWN_SHARE = 0.01
 _THREADS = 2
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +117,8 @@ def figures(table: KernelTable, found: Collectives, grouped: Callable[[], Groupi
     except UnknownGroups as error:
         grouping, refused, shortest = None, str(error), None
     took = found.took.mean(axis=0)
-    waited = _per_step(found, took, table.steps)
-    alone = None if shortest is None else _per_step(found, shortest, table.steps)
+    waited = per_step(found.step, took, table.steps)
+    alone = None if shortest is None else per_step(found.step, shortest, table.steps)
     numbers = np.diff(found.begin)
     periods = np.array([rank.period for rank in table.ranks])
     timed = np.all(periods >= 0, axis=0)
@@ -159,7 +157,7 @@ def _of_rank(rank: RankKernels, steps: int) -> _OfRank:
     clock = Clock.of(rank.begins, np.maximum.reduceat(rank.end, rows[:-1]))
     shift = np.repeat(clock.shift, counts)
     start, end = rank.start + shift, rank.end + shift
-    took = (rank.end - rank.start).astype(np.float64)
+    took = rank.end - rank.start
 
     def busy(chosen: npt.NDArray[np.bool_], ends: Ints = end) -> Floats:
         if chosen.all():
@@ -179,10 +177,10 @@ def _of_rank(rank: RankKernels, steps: int) -> _OfRank:
         overlap=busy(speaks) + busy(computes) - busy(inside),
         exposed=everything - other,
         other=other,
-        compute=np.bincount(rank.step[computes], weights=took[computes], minlength=steps),
-        beside=np.bincount(rank.step[~inside], weights=took[~inside], minlength=steps),
-        by_name=np.bincount(
-            rank.step * len(rank.names) + rank.name, weights=took, minlength=steps * len(rank.names)
+        compute=per_step(rank.step[computes], took[computes], steps),
+        beside=per_step(rank.step[~inside], took[~inside], steps),
+        by_name=per_step(
+            rank.step * len(rank.names) + rank.name, took, steps * len(rank.names)
         ).reshape(steps, len(rank.names)),
     )
 
@@ -197,10 +195,6 @@ def _median(of_steps: Floats) -> float:
 
 def _of_timed(of_steps: Floats, timed: npt.NDArray[np.bool_]) -> float | None:
     return _median(of_steps[timed]) if timed.any() else None
-
-
-def _per_step(found: Collectives, values: Floats, steps: int) -> Floats:
-    return np.bincount(found.step, weights=values, minlength=steps)
 
 
 def _shortest(found: Collectives, grouping: Grouping) -> Floats:
@@ -222,13 +216,13 @@ def _families(
     for place in np.unique(found.family).tolist():
         mine = found.family == place
 
-        def per_step(values: Floats, mine: npt.NDArray[np.bool_] = mine) -> Floats:
-            return np.bincount(found.step[mine], weights=values[mine], minlength=steps)
+        def summed(values: Floats, mine: npt.NDArray[np.bool_] = mine) -> Floats:
+            return per_step(found.step[mine], values[mine], steps)
 
         figures[FAMILIES[place].name] = FamilyFigures(
-            with_imbalance_ms=_median(per_step(took)),
-            without_imbalance_ms=None if shortest is None else _median(per_step(shortest)),
-            kernels_per_step=float(np.median(per_step(np.ones(len(found.step))))),
+            with_imbalance_ms=_median(summed(took)),
+            without_imbalance_ms=None if shortest is None else _median(summed(shortest)),
+            kernels_per_step=float(np.median(summed(np.ones(len(found.step))))),
         )
     return dict(sorted(figures.items()))
 

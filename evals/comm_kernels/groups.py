@@ -149,7 +149,7 @@ def _apart(found: Collectives, at: int, many: int) -> str:
     late = int(found.start[:, at].argmax())
     step = int(found.step[at])
     return (
-        f"collective {at - int(found.begin[step])} of kept step {step} "
+        f"collective {at - int(found.begin[step])} of step {found.numbers[step]} "
         f"({found.names[found.name[at]]}) ended on rank {early} before it began on rank {late}, so "
         f"it did not join all ranks ({many} of {len(found.step)} are so); say which ranks belong "
         "together with --layout or --groups"
@@ -157,12 +157,12 @@ def _apart(found: Collectives, at: int, many: int) -> str:
 
 
 def of_layout(
-    found: Collectives, *, attention_tp: int, attention_dp: int, layers: int | None
+    found: Collectives, *, attention_tp: int, attention_dp: int, ep: int, layers: int | None
 ) -> Grouping:
     """Groups by what SGLang does in a decode step on this layout.
 
     Read in SGLang 0.5.23: srt/layers/dp_attention.py (_dp_gather_via_all_gather,
-    dp_reduce_scatter_tensor), srt/layers/logits_processor.py, srt/layers/vocab_parallel_embedding.py.
+    dp_reduce_scatter_tensor), logits_processor.py and vocab_parallel_embedding.py beside it.
     With attention TP > 1 and DP > 1, an embedding's all-reduce joins an attention TP group; before
     the experts, a reduce-scatter in the attention TP group and an all-gather of all ranks; behind
     them, a reduce-scatter of all and an all-gather in the attention TP group; MixedComm's kernels
@@ -173,6 +173,8 @@ def of_layout(
         found: All collectives.
         attention_tp: Ranks that share the attention of a request.
         attention_dp: Groups of those.
+        ep: Expert parallel size; without attention DP, experts on some of the ranks sum in groups
+            of their own.
         layers: Layers with experts; needed where all collectives are all-reduces.
 
     Raises:
@@ -182,6 +184,11 @@ def of_layout(
         raise UnknownGroups(
             f"{found.ranks} ranks are not attention TP {attention_tp} x attention DP "
             f"{attention_dp}; ranks of pipeline or context parallel groups need --groups"
+        )
+    if attention_dp == 1 and 1 < ep < found.ranks:
+        raise UnknownGroups(
+            f"with expert parallel size {ep} on {found.ranks} ranks and no attention DP, experts "
+            "sum in groups that no sequence shows; say which with --groups"
         )
     world = blocks(found.ranks, found.ranks)
     layout = f"attention TP {attention_tp} x DP {attention_dp}"

@@ -1,4 +1,4 @@
-"""The comm-kernels job: which communication kernels a decode step really runs.
+"""The comm-kernels job: which communication kernels a decode step really runs, and for how long.
 
 Flags and log lines say what was asked for; only a trace says what ran. The trace is taken on a
 launch of its own, so that no latency is ever measured on a server that has been profiled.
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evals.client import kept_failure
+from evals.comm_kernels.analysis import Known, matched
 from evals.comm_kernels.counts import count
 from evals.comm_kernels.files import FACTS, TRACES, trace_files
-from evals.comm_kernels.reading import read_traces
-from evals.comm_kernels.sequences import collectives
 from evals.comm_kernels.settings import CommKernelsSettings
-from evals.comm_kernels.steps import aligned
 from evals.comm_kernels.table import TraceError
+from evals.comm_kernels.times import timed
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 
 __all__ = ["CommKernelsJob", "CommKernelsSettings"]
@@ -80,6 +80,7 @@ class CommKernelsJob:
         try:
             facts = json.loads((cell / FACTS).read_text(encoding="utf-8"))
             ranks, layers = int(facts["ranks"]), facts["layers"]
+            known = _known(facts)
         except (OSError, ValueError, KeyError):
             reason = f"the client ended with exit code {returncode} before it traced anything"
             return Outcome(status="failed", failure_class="no-output", reason=reason)
@@ -88,16 +89,31 @@ class CommKernelsJob:
             reason = f"{len(files)} traces of {ranks} ranks; the client ended with {returncode}"
             return Outcome(status="failed", failure_class="incomplete", reason=reason)
         try:
-            table = aligned(read_traces(files))
-            kernels = count(table, collectives(table))
+            table, found = matched(files)
         except TraceError as error:
             return Outcome(status="invalid", failure_class="trace", reason=str(error))
+        kernels = count(table, found)
+        metrics, times = timed(table, found, known)
         return Outcome(
             status="ok",
+            metrics=metrics,
             counts={key: kernels[key] for key in ("ranks", "steps", "skipped_steps", "kernels")},
-            details={"kernels": {**kernels, "layers": layers}},
+            details={"kernels": {**kernels, "layers": layers}, "times": times},
             artifacts={path.name: f"{TRACES}/{path.name}" for path in files},
         )
+
+
+def _known(facts: Mapping[str, Any]) -> Known:
+    """What the server said of its layout; of a cell of before it was asked, nothing."""
+    if "attention_dp" not in facts:
+        return Known(layers=facts["layers"])
+    attention_dp = int(facts["attention_dp"])
+    return Known(
+        attention_tp=max(1, int(facts["ranks"]) // attention_dp),
+        attention_dp=attention_dp,
+        ep=int(facts["ep"]),
+        layers=facts["layers"],
+    )
 
 
 def _ours(settings: JobSettings) -> CommKernelsSettings:

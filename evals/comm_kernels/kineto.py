@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 
 from evals.comm_kernels.rows import NONE, BareRows, stepped
-from evals.comm_kernels.table import UNKNOWN_RANK, RankKernels, TraceError
+from evals.comm_kernels.table import UNKNOWN_RANK, Origin, RankKernels, TraceError
 
 __all__ = ["read_kineto"]
 
@@ -82,7 +83,7 @@ def _parsed(path: Path) -> _Document:
         except msgspec.DecodeError:
             # Python's parser takes NaN and Infinity, which some versions of Kineto write.
             return msgspec.convert(json.loads(content), _Document, strict=False)
-    except (OSError, EOFError, ValueError, msgspec.MsgspecError, gzip.zlib.error) as error:
+    except (OSError, EOFError, ValueError, msgspec.MsgspecError, zlib.error) as error:
         raise TraceError(f"{path}: is no trace of torch's profiler: {error}") from error
 
 
@@ -119,20 +120,18 @@ def _rank(path: Path, rank: int, events: Sequence[_Event], info: Mapping[str, An
     spans = [event for event in events if event.cat in _ANNOTATIONS and _is_span(event)]
     others = len({e.ts for e in spans if e.cat == "user_annotation" and not _decode(e)})
     replayed = [_correlation(kernel) for kernel in kernels] if launches else []
+    origin = Origin(
+        rank=rank, source=path, device="gpu" if kernels else "cpu", world=world,
+        other_spans=others, subgroups=subgroups,
+    )  # fmt: skip
     if not launches.isdisjoint(replayed):
         replays = [c if c in launches else NONE for c in replayed]
-        return stepped(
-            _bare(kernels, replays), rank=rank, source=path, device="gpu", world=world,
-            subgroups=subgroups, other_spans=others,
-        )  # fmt: skip
+        return stepped(_bare(kernels, replays), origin)
     found = _of_spans(events, kernels, [span for span in spans if _decode(span)])
     if found is None:
         raise TraceError(f"{path}: {_nothing(events, kernels, launches)}")
     rows, sizes = found
-    return stepped(
-        rows, rank=rank, source=path, device="gpu" if kernels else "cpu", signatures=sizes,
-        world=world, subgroups=subgroups, other_spans=others,
-    )  # fmt: skip
+    return stepped(rows, origin, sizes)
 
 
 def _is_span(event: _Event) -> bool:

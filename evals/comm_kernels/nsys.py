@@ -7,14 +7,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from evals.comm_kernels.rows import NONE, BareRows, stepped
 from evals.comm_kernels.sqlite_columns import integer_columns
-from evals.comm_kernels.table import UNKNOWN_RANK, Ints, RankKernels, TraceError
+from evals.comm_kernels.table import UNKNOWN_RANK, Ints, Origin, RankKernels, TraceError
 
 __all__ = ["EXPORT", "read_nsys"]
 
@@ -97,7 +96,7 @@ def _ranks(
             replay=replay[at],
             names=tuple(names.get(index, f"string {index}") for index in used),
         )
-        return stepped(rows, rank=0, source=path, device="gpu")
+        return stepped(rows, Origin(rank=UNKNOWN_RANK, source=path, device="gpu"))
 
     def place(owner: int) -> tuple[int, int]:
         # globalPid is vm, pid and thread, of 24 bits each but the first (nsys-exporter's manual).
@@ -133,8 +132,8 @@ def _numbered(path: Path, ranks: Sequence[RankKernels]) -> list[RankKernels]:
     if len(ranks) == 1:
         match = _RANK.search(path.name)
         number = UNKNOWN_RANK if match is None else int(match[1] or match[2])
-        return [replace(ranks[0], rank=number)]
-    return [replace(rank, rank=number) for number, rank in enumerate(ranks)]
+        return [ranks[0].renumbered(number)]
+    return [rank.renumbered(number) for number, rank in enumerate(ranks)]
 
 
 def _tables(database: sqlite3.Connection) -> frozenset[str]:
@@ -149,7 +148,7 @@ def _check(path: Path, database: sqlite3.Connection, tables: frozenset[str]) -> 
     for text in _diagnostics(database, tables):
         if _LOST.search(text):
             raise TraceError(f"{path}: events were lost ({text}); trace fewer steps at a time")
-    graphs = _GRAPHS in tables and _some(database, f"SELECT 1 FROM {_GRAPHS} LIMIT 1")
+    graphs = _GRAPHS in tables and _some(database, f"SELECT 1 FROM {_GRAPHS} LIMIT 1")  # noqa: S608
     columns = {row[1] for row in database.execute(f"PRAGMA table_info({_KERNELS})")}
     nodes = "graphNodeId" in columns and _some(
         database,

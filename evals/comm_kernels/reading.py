@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from evals.comm_kernels.kineto import read_kineto
@@ -38,7 +37,7 @@ def read_traces(paths: Sequence[Path]) -> list[RankKernels]:
             "name it so that -TP-N or rankN is in its name"
         )
     if unknown:
-        return [replace(rank, rank=number) for number, rank in enumerate(ranks)]
+        return [rank.renumbered(number) for number, rank in enumerate(ranks)]
     return ranks
 
 

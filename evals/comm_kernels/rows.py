@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from evals.comm_kernels.table import Device, Ints, RankKernels
+from evals.comm_kernels.table import Ints, Origin, RankKernels
 
 __all__ = ["NONE", "BareRows", "stepped"]
 
@@ -38,28 +37,13 @@ class BareRows:
     names: tuple[str, ...]
 
 
-def stepped(
-    rows: BareRows,
-    *,
-    rank: int,
-    source: Path,
-    device: Device,
-    signatures: Sequence[int] | None = None,
-    world: int | None = None,
-    other_spans: int = 0,
-    subgroups: frozenset[int] | None = None,
-) -> RankKernels:
+def stepped(rows: BareRows, origin: Origin, signatures: Sequence[int] | None = None) -> RankKernels:
     """One rank's steps in order of their first kernel; kernels before the first are left out.
 
     Args:
         rows: All kernels of the rank.
-        rank: Number of the rank.
-        source: The file, for messages.
-        device: Of what.
+        origin: Where they are from.
         signatures: By replay, where replays are numbered from 0; None: the number of kernels.
-        world: See :class:`RankKernels`.
-        other_spans: See :class:`RankKernels`.
-        subgroups: See :class:`RankKernels`.
     """
     columns = {"start": rows.start, "end": rows.end, "stream": rows.stream, "name": rows.name}
     replay = rows.replay
@@ -96,9 +80,8 @@ def stepped(
     period[:-1] = np.diff(begins)
     signature = counts if signatures is None else np.asarray(signatures)[order_of_keys]
     return RankKernels(
-        rank=rank, source=source, device=device, names=rows.names, step=step, order=order,
-        begins=begins, ends=ends, period=period, signature=signature, world=world,
-        by_batch=signatures is not None, other_spans=other_spans, subgroups=subgroups, **columns,
+        origin=origin, names=rows.names, step=step, order=order, begins=begins, ends=ends,
+        period=period, signature=signature, by_batch=signatures is not None, **columns,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ class Collectives:
         step: Its step, [n].
         name: Index into ``names``, [n].
         family: Index into FAMILIES, [n].
+        numbers: Number of each step, as the table has it, [steps].
         begin: Where each step's collectives begin, [steps + 1].
         start: Nanoseconds, [ranks, n].
         took: Nanoseconds, [ranks, n].
@@ -32,6 +33,7 @@ class Collectives:
     step: Ints
     name: Ints
     family: Ints
+    numbers: Ints
     begin: Ints
     start: Ints
     took: Ints
@@ -73,6 +75,7 @@ def collectives(table: KernelTable) -> Collectives:
         step=first.step,
         name=first.name,
         family=leader.families()[leader.name[first.rows]].astype(np.int64),
+        numbers=table.numbers,
         begin=np.searchsorted(first.step, np.arange(table.steps + 1)),
         start=np.stack([rank.start[ours.rows] for rank, ours in ranks]),
         took=np.stack([rank.end[ours.rows] - rank.start[ours.rows] for rank, ours in ranks]),
@@ -133,15 +136,18 @@ def _difference(
         lines = list(unified_diff(one, two, f"rank {leader}", f"rank {rank}", n=2, lineterm=""))
         more = len(lines) - _MOST_LINES
         shown = lines[:_MOST_LINES] + ([f"... and {more} lines more"] if more > 0 else [])
-        return "\n".join(
-            [
-                f"step {number}: rank {leader} runs {len(one)} communication kernels and rank "
-                f"{rank} runs {len(two)}; the first difference is number {at}: {_at(one, at)} "
-                f"against {_at(two, at)}",
-                *shown,
-            ]
+        where = (
+            f"step {number}: rank {leader} runs {len(one)} communication kernels and rank {rank} "
+            f"runs {len(two)}; the first difference is number {at}: {_at(one, at)} against "
+            f"{_at(two, at)}"
         )
+        return "\n".join([where, *shown])
     raise AssertionError("sequences that differ nowhere")
+
+
+def _in_step(side: _OfRank, step: int, names: Sequence[str]) -> list[str]:
+    low, high = np.searchsorted(side.step, [step, step + 1])
+    return [names[name] for name in side.name[low:high]]
 
 
 def _at(names: Sequence[str], at: int) -> str:

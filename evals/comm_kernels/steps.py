@@ -33,7 +33,7 @@ def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
     """
     ordered = sorted(ranks, key=lambda rank: rank.rank)
     _complete(ordered)
-    if len({rank.device for rank in ordered}) > 1:
+    if len({rank.origin.device for rank in ordered}) > 1:
         raise TraceError("some ranks were traced on a GPU and some on a CPU; trace all alike")
     _nearly_equal(ordered)
     shifts = [_shift(ordered[0], rank) for rank in ordered]
@@ -59,7 +59,7 @@ def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
     skipped = {
         _EDGE: seen - len(keep),
         _OTHER: len(keep) - steps,
-        _SPANS: max(rank.other_spans for rank in ordered),
+        _SPANS: max(rank.origin.other_spans for rank in ordered),
     }
     return KernelTable(
         ranks=tuple(kept),
@@ -76,7 +76,7 @@ def _complete(ranks: Sequence[RankKernels]) -> None:
     if times > 1:
         where = ", ".join(str(rank.source) for rank in ranks if rank.rank == twice)
         raise TraceError(f"rank {twice} is there twice ({where})")
-    worlds = {rank.world for rank in ranks if rank.world is not None}
+    worlds = {rank.origin.world for rank in ranks if rank.origin.world is not None}
     size = max([numbers[-1] + 1, *worlds])
     missing = sorted(set(range(size)) - set(numbers))
     if missing:
@@ -163,8 +163,8 @@ def _usual(
         odd = int(np.flatnonzero(~fits[:, step])[0])
         good = int(np.flatnonzero(fits[:, step])[0])
         raise TraceError(
-            f"step {step + begin}: rank {ranks[odd].rank} has {signatures[odd, step]} kernels, where it "
-            f"usually has {usual[odd]}, and rank {ranks[good].rank} has its usual "
+            f"step {step + begin}: rank {ranks[odd].rank} has {signatures[odd, step]} kernels, "
+            f"where it usually has {usual[odd]}, and rank {ranks[good].rank} has its usual "
             f"{signatures[good, step]}; events were lost, trace again"
         )
     return np.asarray(fits.all(axis=0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ __all__ = [
     "Device",
     "Ints",
     "KernelTable",
+    "Origin",
     "RankKernels",
     "TraceError",
     "kind_of",
@@ -41,13 +42,33 @@ class TraceError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankKernels:
-    """The kernels of one rank, step by step; inside a step in order of start.
+class Origin:
+    """What is known of a rank's trace besides its kernels.
 
     Attributes:
         rank: Number of the rank, or UNKNOWN_RANK.
         source: The file it was read from, for messages.
-        device: Whether these are kernels of a GPU or, traced on a CPU, operations.
+        device: Whether it has kernels of a GPU or, traced on a CPU, operations.
+        world: Ranks of the whole run, where the trace says so.
+        other_spans: Spans of steps that are no decode.
+        subgroups: Sizes of the run's device process groups that are neither one rank nor all, where
+            the trace says so; None: it does not.
+    """
+
+    rank: int
+    source: Path
+    device: Device
+    world: int | None = None
+    other_spans: int = 0
+    subgroups: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankKernels:
+    """The kernels of one rank, step by step; inside a step in order of start.
+
+    Attributes:
+        origin: Where they are from.
         start: Nanoseconds, [n].
         end: Nanoseconds, [n].
         stream: CUDA stream, or thread on a CPU, [n].
@@ -69,9 +90,7 @@ class RankKernels:
             the trace says so; None: it does not.
     """
 
-    rank: int
-    source: Path
-    device: Device
+    origin: Origin
     start: Ints
     end: Ints
     stream: Ints
@@ -84,9 +103,20 @@ class RankKernels:
     period: Ints
     signature: Ints
     by_batch: bool = False
-    world: int | None = None
-    other_spans: int = 0
-    subgroups: frozenset[int] | None = None
+
+    @property
+    def rank(self) -> int:
+        """Number of the rank."""
+        return self.origin.rank
+
+    @property
+    def source(self) -> Path:
+        """The file it was read from."""
+        return self.origin.source
+
+    def renumbered(self, rank: int) -> RankKernels:
+        """The same as another rank."""
+        return replace(self, origin=replace(self.origin, rank=rank))
 
     @property
     def steps(self) -> int:
@@ -111,9 +141,8 @@ class RankKernels:
             key: getattr(self, key)[chosen] for key in ("begins", "ends", "period", "signature")
         }
         return RankKernels(
-            rank=self.rank, source=self.source, device=self.device, names=self.names,
-            by_batch=self.by_batch, world=self.world, other_spans=self.other_spans,
-            subgroups=self.subgroups, step=number[self.step[rows]], **columns, **of_steps,
+            origin=self.origin, names=self.names, by_batch=self.by_batch,
+            step=number[self.step[rows]], **columns, **of_steps,
         )  # fmt: skip
 
     def families(self) -> npt.NDArray[np.int8]:
@@ -196,7 +225,8 @@ def short_name(name: str) -> str:
     enough to tell whether they ran the same.
     """
     text = name.removeprefix("void ")
-    text = text.replace("(anonymous namespace)", "{anonymous}")
+    for anonymous in ("(anonymous namespace)", "<unnamed>"):
+        text = text.replace(anonymous, "{anonymous}")
     return _TEMPLATE.sub("", text).strip() or name
 
 
