@@ -21,7 +21,7 @@ import numpy as np
 
 __all__ = [
     "ALL_GATHER", "ALL_REDUCE", "GEMM", "REDUCE_SCATTER", "Answers", "Collective", "Compute",
-    "Kernel", "Schedule", "kineto_document", "write_kineto", "write_nsys",
+    "Kernel", "Part", "Schedule", "kineto_document", "write_kineto", "write_nsys",
 ]  # fmt: skip
 
 ALL_GATHER = "ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)"
@@ -55,6 +55,9 @@ class Collective:
     transfer: int
     groups: tuple[tuple[int, ...], ...] | None = None
     side: bool = False
+
+
+Part = Compute | Collective
 
 
 class Kernel(NamedTuple):
@@ -103,7 +106,7 @@ class Schedule:
 
     ranks: int
     steps: int
-    parts: Sequence[Compute | Collective]
+    parts: Sequence[Part]
     gap: int = 700
     between: int = 90_000
     sampler: int = 20_000

@@ -16,6 +16,7 @@ from benchmarks.generated_traces import (
     Collective,
     Compute,
     Kernel,
+    Part,
     Schedule,
     write_kineto,
     write_nsys,
@@ -41,9 +42,9 @@ def pairs(ranks: int) -> tuple[tuple[int, ...], ...]:
     return tuple((first, first + 1) for first in range(0, ranks, 2))
 
 
-def layers(ranks: int, count: int = 6) -> list[Compute | Collective]:
+def layers(ranks: int, count: int = 6) -> list[Part]:
     """As SGLang with NCCL, attention TP 2: groups of two and all ranks take turns."""
-    return count * [
+    layer: list[Part] = [
         Compute(9_000, 31_000),
         Collective(REDUCE_SCATTER, 3_001, pairs(ranks)),
         Collective(ALL_GATHER, 5_003),
@@ -51,6 +52,7 @@ def layers(ranks: int, count: int = 6) -> list[Compute | Collective]:
         Collective(REDUCE_SCATTER, 5_009),
         Collective(ALL_GATHER, 3_011, pairs(ranks)),
     ]
+    return count * layer
 
 
 @pytest.mark.parametrize("how", READERS)
@@ -85,9 +87,8 @@ def test_all_ranks_and_groups_of_two(ranks: int, idle: float, how: str, tmp_path
 
 @pytest.mark.parametrize("how", ["nsys", "torch"])
 def test_all_ranks_need_no_layout(how: str, tmp_path: Path) -> None:
-    made = Schedule(
-        ranks=4, steps=6, parts=[Compute(5_000, 90_000), Collective(ALL_REDUCE, 2_500)] * 3
-    )
+    parts: list[Part] = [Compute(5_000, 90_000), Collective(ALL_REDUCE, 2_500)]
+    made = Schedule(ranks=4, steps=6, parts=parts * 3)
     kernels, answers = made.run()
     if how == "nsys":
         paths = written(tmp_path, how, kernels, 4)
@@ -114,7 +115,10 @@ def test_groups_that_nobody_told_are_refused(how: str, tmp_path: Path) -> None:
 
 
 def test_groups_can_be_given_by_name(tmp_path: Path) -> None:
-    parts = [Compute(5_000, 90_000), Collective(REDUCE_SCATTER, 2_500, ((0, 3), (1, 2)))]
+    parts: list[Part] = [
+        Compute(5_000, 90_000),
+        Collective(REDUCE_SCATTER, 2_500, ((0, 3), (1, 2))),
+    ]
     parts += [Compute(5_000, 90_000), Collective(ALL_GATHER, 4_000)]
     kernels, _ = Schedule(ranks=4, steps=6, parts=parts).run()
     paths = written(tmp_path, "nsys", kernels, 4)

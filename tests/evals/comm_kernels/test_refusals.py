@@ -15,6 +15,7 @@ from benchmarks.generated_traces import (
     Collective,
     Compute,
     Kernel,
+    Part,
     Schedule,
     write_kineto,
     write_nsys,
@@ -22,12 +23,13 @@ from benchmarks.generated_traces import (
 from evals.comm_kernels.analysis import Known, analyse, matched
 from evals.comm_kernels.table import TraceError
 
-PARTS = 3 * [
+LAYER: list[Part] = [
     Compute(5_000, 40_000),
     Collective(ALL_REDUCE, 2_500),
     Compute(5_000, 9_000),
     Collective(ALL_GATHER, 900),
 ]
+PARTS = 3 * LAYER
 RANKS, STEPS = 4, 8
 
 
