@@ -7,19 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from evals.comm_kernels.families import FAMILIES, suspicious
 from evals.comm_kernels.groups import Grouping, UnknownGroups
-from evals.comm_kernels.intervals import Clock, Floats, gaps_with, per_step, union
+from evals.comm_kernels.intervals import Bools, Floats, StepClock, per_step
 from evals.comm_kernels.sequences import Collectives
-from evals.comm_kernels.table import Ints, KernelTable, RankKernels, TraceError, short_name
+from evals.comm_kernels.table import KernelTable, RankKernels, TraceError, short_name
+from evals.comm_kernels.threads import threads
 
 __all__ = ["FamilyFigures", "Figures", "figures"]
 
 _NS_PER_MS = 1e6
 _UNKNOWN_SHARE = 0.01
-_THREADS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +107,7 @@ def figures(table: KernelTable, found: Collectives, grouped: Callable[[], Groupi
         TraceError: A kernel of no known family looks like communication and takes over 1 % of a
             step.
     """
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         ranks = list(pool.map(lambda rank: _of_rank(rank, table.steps), table.ranks))
     _no_unknown(table, ranks)
     try:
@@ -152,33 +151,20 @@ def figures(table: KernelTable, found: Collectives, grouped: Callable[[], Groupi
 def _of_rank(rank: RankKernels, steps: int) -> _OfRank:
     communicates = rank.families()[rank.name] >= 0
     inside = rank.order >= 0
-    rows = np.searchsorted(rank.step, np.arange(steps + 1))
-    counts = np.diff(rows)
-    clock = Clock.of(rank.begins, np.maximum.reduceat(rank.end, rows[:-1]))
-    shift = np.repeat(clock.shift, counts)
-    start, end = rank.start + shift, rank.end + shift
+    computes, speaks, beside = ~communicates & inside, communicates & inside, ~inside
+    clock = StepClock.of(rank.start, rank.end, np.searchsorted(rank.step, np.arange(steps)))
     took = rank.end - rank.start
-
-    def busy(chosen: npt.NDArray[np.bool_], ends: Ints = end) -> Floats:
-        if chosen.all():
-            return union(start, ends, rank.step, steps)
-        return union(start[chosen], ends[chosen], rank.step[chosen], steps)
-
-    computes = ~communicates & inside
-    speaks = communicates & inside
     # A step's time ends where the next one begins; a kernel's tail behind that is not the step's.
-    limit = np.where(rank.period >= 0, clock.begins + rank.period, np.iinfo(np.int64).max)
-    clipped = np.maximum(np.minimum(end, np.repeat(limit, counts)), start)
-    everything = busy(np.ones_like(inside), clipped)
-    other = busy(~communicates, clipped)
-    bounds = clock.begins, rank.ends + clock.shift
+    timed = clock.cut(np.where(rank.period >= 0, rank.period, clock.end.max()))
+    everything, other = timed.busy(), timed.busy(~communicates)
+    alone = bool(inside.all())
     return _OfRank(
-        span=gaps_with((start[speaks], end[speaks]), (start[computes], end[computes]), bounds),
-        overlap=busy(speaks) + busy(computes) - busy(inside),
+        span=clock.gaps_with(speaks, computes, rank.ends - rank.begins),
+        overlap=clock.busy(speaks) + clock.busy(computes) - clock.busy(None if alone else inside),
         exposed=everything - other,
         other=other,
-        compute=per_step(rank.step[computes], took[computes], steps),
-        beside=per_step(rank.step[~inside], took[~inside], steps),
+        compute=clock.sums(np.where(computes, took, 0)),
+        beside=clock.sums(np.where(beside, took, 0)),
         by_name=per_step(
             rank.step * len(rank.names) + rank.name, took, steps * len(rank.names)
         ).reshape(steps, len(rank.names)),
@@ -193,7 +179,7 @@ def _median(of_steps: Floats) -> float:
     return float(np.median(of_steps)) / _NS_PER_MS
 
 
-def _of_timed(of_steps: Floats, timed: npt.NDArray[np.bool_]) -> float | None:
+def _of_timed(of_steps: Floats, timed: Bools) -> float | None:
     return _median(of_steps[timed]) if timed.any() else None
 
 
@@ -216,7 +202,7 @@ def _families(
     for place in np.unique(found.family).tolist():
         mine = found.family == place
 
-        def summed(values: Floats, mine: npt.NDArray[np.bool_] = mine) -> Floats:
+        def summed(values: Floats, mine: Bools = mine) -> Floats:
             return per_step(found.step[mine], values[mine], steps)
 
         figures[FAMILIES[place].name] = FamilyFigures(

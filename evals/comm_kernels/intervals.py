@@ -9,34 +9,12 @@ import numpy.typing as npt
 
 from evals.comm_kernels.table import Ints
 
-__all__ = ["Clock", "Floats", "gaps_with", "per_step", "union"]
+__all__ = ["Bools", "Floats", "StepClock", "per_step"]
 
+Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Clock:
-    """A clock on which steps never overlap, so that running maxima of ends stay in their step.
-
-    Attributes:
-        begins: Where each step begins on it, [steps].
-        shift: What to add to a time of each step, [steps].
-    """
-
-    begins: Ints
-    shift: Ints
-
-    @classmethod
-    def of(cls, begins: Ints, ends: Ints) -> Clock:
-        """Steps one behind the other, each as long as from its begin to its latest end.
-
-        Args:
-            begins: Earliest start in each step, [steps].
-            ends: Latest end in each step, [steps].
-        """
-        lengths = ends - begins
-        places = np.cumsum(lengths) - lengths
-        return cls(begins=places, shift=places - begins)
+_BEFORE_ALL = -1  # times of a StepClock begin at 0
 
 
 def per_step(step: Ints, values: Ints | Floats, steps: int) -> Floats:
@@ -45,54 +23,86 @@ def per_step(step: Ints, values: Ints | Floats, steps: int) -> Floats:
     return sums.astype(np.float64, copy=False)
 
 
-def union(start: Ints, end: Ints, step: Ints, steps: int) -> Floats:
-    """Nanoseconds of each step in which at least one of the kernels runs, [steps].
+@dataclass(frozen=True, kw_only=True)
+class StepClock:
+    """One rank's kernels on a clock on which steps follow each other and never overlap.
 
-    Args:
-        start: On a :class:`Clock`, in rising order, [n].
-        end: Likewise, [n].
-        step: Step of each, [n].
-        steps: Number of steps.
+    So running maxima of ends stay in their step, and one pass serves all steps.
+
+    Attributes:
+        start: On the clock; inside a step in rising order, [n].
+        end: On the clock, [n].
+        heads: First row of each step, [steps]; each has one.
+        begins: Where each step begins, [steps].
     """
-    if not len(start):
-        return np.zeros(steps)
-    latest = np.maximum.accumulate(end)
-    new = latest.copy()
-    new[1:] -= np.maximum(start[1:], latest[:-1])
-    new[0] -= start[0]
-    return per_step(step, new, steps)
 
+    start: Ints
+    end: Ints
+    heads: Ints
+    begins: Ints
 
-def gaps_with(
-    inner: tuple[Ints, Ints], outer: tuple[Ints, Ints], bounds: tuple[Ints, Ints]
-) -> Floats:
-    """Nanoseconds of each step that lie between outer kernels where an inner one runs, [steps].
+    @classmethod
+    def of(cls, start: Ints, end: Ints, heads: Ints) -> StepClock:
+        """Steps one behind the other, each as long as from its first start to its latest end.
 
-    A gap counts whole if an inner kernel touches it: what waits around it is part of it. Before the
-    first and behind the last outer kernel, the step's bounds end the gap.
+        Args:
+            start: Nanoseconds, in order of step and then of start, [n].
+            end: Nanoseconds, [n].
+            heads: First row of each step, [steps].
+        """
+        first = start[heads]
+        lengths = np.maximum.reduceat(end, heads) - first
+        begins = np.cumsum(lengths) - lengths
+        shift = np.repeat(begins - first, np.diff(heads, append=len(start)))
+        return cls(start=start + shift, end=end + shift, heads=heads, begins=begins)
 
-    Args:
-        inner: Starts and ends on a :class:`Clock`, in order of start.
-        outer: Likewise.
-        bounds: Begin and end of each step on the clock, [steps] each.
-    """
-    begins, ends = bounds
-    # Each step's bounds are kernels of no length, so that every gap lies inside one step.
-    starts = np.concatenate([outer[0], begins, ends])
-    stops = np.concatenate([outer[1], begins, ends])
-    order = np.argsort(starts, kind="stable")
-    starts, latest = starts[order], np.maximum.accumulate(stops[order])
-    low, high = latest[:-1], starts[1:]
-    real = high > low
-    low, high = low[real], high[real]
-    if not len(low) or not len(inner[0]):
-        return np.zeros(len(begins))
-    first = np.searchsorted(high, inner[0], side="right")
-    last = np.searchsorted(low, inner[1], side="left")
-    touched = np.zeros(len(low) + 1, dtype=np.int64)
-    some = last > first
-    np.add.at(touched, first[some], 1)
-    np.add.at(touched, last[some], -1)
-    hit = np.cumsum(touched)[:-1] > 0
-    of_step = np.searchsorted(begins, low[hit], side="right") - 1
-    return per_step(of_step, (high - low)[hit], len(begins))
+    def sums(self, values: Ints) -> Floats:
+        """Sum of the rows of each step, [steps]."""
+        return np.add.reduceat(values, self.heads).astype(np.float64)
+
+    def cut(self, length: Ints) -> StepClock:
+        """The same with every kernel ended, at the latest, ``length`` behind its step's begin."""
+        limit = np.repeat(self.begins + length, np.diff(self.heads, append=len(self.start)))
+        end = np.maximum(np.minimum(self.end, limit), self.start)
+        return StepClock(start=self.start, end=end, heads=self.heads, begins=self.begins)
+
+    def busy(self, chosen: Bools | None = None) -> Floats:
+        """Nanoseconds of each step in which at least one of the chosen kernels runs, [steps]."""
+        latest = self._latest(chosen)
+        new = latest.copy()
+        new[1:] -= np.maximum(self.start[1:], latest[:-1])
+        new[0] -= self.start[0]
+        # A row that is not chosen, or ends before another one, adds nothing.
+        return self.sums(np.maximum(new, 0, out=new))
+
+    def gaps_with(self, inner: Bools, outer: Bools, length: Ints) -> Floats:
+        """Nanoseconds of each step between outer kernels where an inner one runs, [steps].
+
+        A gap counts whole if an inner kernel touches it: what waits around it is part of it.
+
+        Args:
+            inner: Rows of the one kind.
+            outer: Rows of the other.
+            length: Of each step, [steps]: where a gap behind the last outer kernel ends.
+        """
+        counts = np.diff(self.heads, append=len(self.start))
+        last = self.heads + counts - 1
+        of_outer, of_inner = self._latest(outer), self._latest(inner)
+        low = np.repeat(self.begins, counts)
+        np.maximum(low[1:], of_outer[:-1], out=low[1:])
+        rows = np.flatnonzero(outer & (self.start > low))
+        # An inner kernel that begins just where the gap ends is not in it.
+        first = np.searchsorted(self.start, self.start[rows]) if self._ties() else rows
+        touched = rows[(first > 0) & (of_inner[first - 1] > low[rows])]
+        gaps = np.zeros(len(self.start), dtype=np.int64)
+        gaps[touched] = self.start[touched] - low[touched]
+        tail = np.maximum(self.begins, of_outer[last])
+        tails = np.where(of_inner[last] > tail, np.maximum(self.begins + length - tail, 0), 0)
+        return np.asarray(self.sums(gaps) + tails)
+
+    def _latest(self, chosen: Bools | None) -> Ints:
+        end = self.end if chosen is None else np.where(chosen, self.end, _BEFORE_ALL)
+        return np.maximum.accumulate(end)
+
+    def _ties(self) -> bool:
+        return bool(np.any(self.start[1:] == self.start[:-1]))

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from evals.comm_kernels.rows import NONE, BareRows, stepped
-from evals.comm_kernels.sqlite_columns import integer_columns
+from evals.comm_kernels.sqlite_columns import Query, read_columns
 from evals.comm_kernels.table import UNKNOWN_RANK, Ints, Origin, RankKernels, TraceError
+from evals.comm_kernels.threads import threads
 
 __all__ = ["EXPORT", "read_nsys"]
 
@@ -27,10 +28,27 @@ _NEEDED = (
 )  # fmt: skip
 _RANK = re.compile(r"-TP-(\d+)|\brank[-_]?(\d+)")
 _LOST = re.compile(r"\bdropp?ed\b|\blost\b", re.IGNORECASE)
-_BITS = 32
-_LOW = 0xFFFFFF
 _MOST_IDS = 10_000_000
-_THREADS = 2
+
+
+def _unpack(columns: Sequence[Ints]) -> Sequence[Ints]:
+    start, end, owner, stream_name, replay = columns
+    return start, end, owner, stream_name >> 32, stream_name & 0xFFFFFFFF, replay
+
+
+# globalPid is vm, pid and thread, the last two of 24 bits (nsys-exporter's manual); a pid has 22.
+_QUERY = Query(
+    table=_KERNELS,
+    expressions=(
+        "start",
+        '"end"',
+        "((globalPid >> 24 & 4194303) << 8) + deviceId",
+        "(streamId << 32) | demangledName",
+        f"CASE WHEN graphNodeId THEN correlationId ELSE {NONE} END",
+    ),
+    unpack=_unpack,
+    dtypes=(np.int64, np.int64, np.int32, np.int32, np.int32, np.int32),
+)
 
 _Gpus = Mapping[tuple[int, int], int]
 
@@ -52,18 +70,7 @@ def read_nsys(path: Path) -> list[RankKernels]:
             _check(path, database, tables)
             names = _names(database)
             gpus = _gpus(database, tables)
-        columns = integer_columns(
-            path,
-            _KERNELS,
-            (
-                "start",
-                '"end"',
-                # Bits of the thread are 0 in the id of a process.
-                "globalPid + deviceId",
-                f"(streamId << {_BITS}) | demangledName",
-                f"CASE WHEN graphNodeId THEN correlationId ELSE {NONE} END",
-            ),
-        )
+        columns = read_columns(path, _QUERY)
     except TraceError:
         raise
     except (sqlite3.Error, OSError, ValueError) as error:
@@ -76,7 +83,7 @@ def _ranks(
     columns: Sequence[Ints], gpus: _Gpus, names: Mapping[int, str], path: Path
 ) -> list[RankKernels]:
     """One entry for each process and device with kernels of graphs, in the order of GPUs."""
-    start, end, owned, packed, replay = columns
+    start, end, owned, stream, names_of, replay = columns
 
     def rank_of(owner: int) -> RankKernels | None:
         at = np.flatnonzero(owned == owner)
@@ -86,12 +93,11 @@ def _ranks(
         begun = start[at]
         if begun.min() < 0:  # what nsys could not place in time
             at = at[begun >= 0]
-        both = packed[at]
-        used, name = _used(both & ((1 << _BITS) - 1))
+        used, name = _used(names_of[at])
         rows = BareRows(
             start=start[at],
             end=end[at],
-            stream=both >> _BITS,
+            stream=stream[at],
             name=name,
             replay=replay[at],
             names=tuple(names.get(index, f"string {index}") for index in used),
@@ -99,12 +105,11 @@ def _ranks(
         return stepped(rows, Origin(rank=UNKNOWN_RANK, source=path, device="gpu"))
 
     def place(owner: int) -> tuple[int, int]:
-        # globalPid is vm, pid and thread, of 24 bits each but the first (nsys-exporter's manual).
-        device = owner & _LOW
-        return gpus.get(((owner >> 24) & _LOW, device), device), owner
+        device = owner & 0xFF
+        return gpus.get((owner >> 8, device), device), owner
 
     owners = sorted(_owners(owned), key=place)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         return [rank for rank in pool.map(rank_of, owners) if rank is not None]
 
 

@@ -28,7 +28,7 @@ __all__ = [
     "short_name",
 ]
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.signedinteger[Any]]
 Device = Literal["gpu", "cpu"]
 
 UNKNOWN_RANK = -1
