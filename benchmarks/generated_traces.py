@@ -32,6 +32,7 @@ SAMPLE = "void sampling_kernel<float>(Params)"
 
 MAIN_STREAM, SIDE_STREAM, SAMPLER_STREAM = 13, 17, 7
 _PID, _GLOBAL = 700, 1 << 48
+_LAUNCH = 3  # id of the name of a graph's launch
 _BASE = 5_000_000_000
 
 
@@ -175,6 +176,9 @@ CREATE TABLE CUPTI_ACTIVITY_KIND_GRAPH_TRACE(start INTEGER NOT NULL, "end" INTEG
   deviceId INTEGER NOT NULL, contextId INTEGER NOT NULL, greenContextId INTEGER,
   streamId INTEGER NOT NULL, correlationId INTEGER, globalPid INTEGER, graphId INTEGER NOT NULL,
   graphExecId INTEGER NOT NULL);
+CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME(start INTEGER NOT NULL, "end" INTEGER NOT NULL,
+  eventClass INTEGER NOT NULL, globalTid INTEGER, correlationId INTEGER, nameId INTEGER NOT NULL,
+  returnValue INTEGER NOT NULL, callchainId INTEGER);
 CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL(start INTEGER NOT NULL, "end" INTEGER NOT NULL,
   deviceId INTEGER NOT NULL, contextId INTEGER NOT NULL, greenContextId INTEGER,
   streamId INTEGER NOT NULL, correlationId INTEGER, globalPid INTEGER,
@@ -198,6 +202,7 @@ def write_nsys(
     visible: bool = True,
     graph_mode: bool = False,
     diagnostics: Sequence[str] = (),
+    calls: bool = True,
 ) -> Path:
     """An export with all ranks, one process each.
 
@@ -208,8 +213,10 @@ def write_nsys(
         visible: All processes see all GPUs; else each has its own as device 0.
         graph_mode: As --cuda-graph-trace=graph writes it: graphs as wholes.
         diagnostics: Texts of nsys's own diagnostics.
+        calls: With the processes' own calls, the launches of graphs among them.
     """
-    names: dict[str, int] = {}
+    names = {"cudaGraphLaunch_v10000": _LAUNCH}
+    launched: dict[tuple[int, int], int] = {}
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA journal_mode = OFF")
         database.executescript(_SCHEMA)
@@ -223,14 +230,16 @@ def write_nsys(
         )
 
         def rows() -> Iterator[tuple[int | None, ...]]:
-            for number, step in enumerate(steps):
-                nodes = 0
+            nodes = 0
+            for step in steps:
                 for kernel in step:
                     nodes += 1
+                    if kernel.inside:
+                        launched.setdefault(kernel[:2], kernel.start - 9_000)
                     if graph_mode and kernel.inside:
                         continue
-                    name = names.setdefault(kernel.name, len(names) + 3)
-                    correlation = 100 + 40 * kernel.step if kernel.inside else 10**6 + number
+                    name = names.setdefault(kernel.name, len(names) + _LAUNCH)
+                    correlation = 100 + 40 * kernel.step if kernel.inside else 10**6 + nodes
                     yield (
                         kernel.start, kernel.end, kernel.rank if visible else 0, 1, 0,
                         kernel.stream, correlation, _GLOBAL + (pids[kernel.rank] << 24), name, name,
@@ -239,6 +248,14 @@ def write_nsys(
                     )  # fmt: skip
 
         database.executemany(_KERNEL, rows())
+        if calls:
+            database.executemany(
+                "INSERT INTO CUPTI_ACTIVITY_KIND_RUNTIME VALUES(?, ?, 0, ?, ?, ?, 0, NULL)",
+                [
+                    (at, at + 8_000, _GLOBAL + (pids[rank] << 24) + 11, 100 + 40 * step, _LAUNCH)
+                    for (rank, step), at in launched.items()
+                ],
+            )
         if graph_mode:
             database.execute(
                 "INSERT INTO CUPTI_ACTIVITY_KIND_GRAPH_TRACE VALUES(1, 2, 0, 1, 0, 13, 9, 1, 1, 1)"

@@ -4,53 +4,63 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from evals.comm_kernels.nsys_checks import KERNELS, check, tables_of
 from evals.comm_kernels.rows import NONE, BareRows, stepped
 from evals.comm_kernels.sqlite_columns import Query, read_columns
 from evals.comm_kernels.table import UNKNOWN_RANK, Ints, Origin, RankKernels, TraceError
 from evals.comm_kernels.threads import threads
 
-__all__ = ["EXPORT", "read_nsys"]
+__all__ = ["read_nsys"]
 
-EXPORT = "nsys export --type sqlite --lazy=false --output FILE.sqlite FILE.nsys-rep"
-
-_KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
-_GRAPHS = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
-_NEEDED = (
-    "start", "end", "deviceId", "streamId", "correlationId", "globalPid", "demangledName",
-    "graphNodeId",
-)  # fmt: skip
 _RANK = re.compile(r"-TP-(\d+)|\brank[-_]?(\d+)")
-_LOST = re.compile(r"\bdropp?ed\b|\blost\b", re.IGNORECASE)
+_CALLS = "CUPTI_ACTIVITY_KIND_RUNTIME"
 _MOST_IDS = 10_000_000
 
 
 def _unpack(columns: Sequence[Ints]) -> Sequence[Ints]:
     start, end, owner, stream_name, replay = columns
-    return start, end, owner, stream_name >> 32, stream_name & 0xFFFFFFFF, replay
+    # globalPid is vm, pid and thread, the last two of 24 bits (nsys-exporter's manual), the thread
+    # is 0, and a pid of Linux has 22.
+    pid_device = (owner >> 16 & 0x3FFFFF00) | (owner & 0xFF)
+    return start, end, pid_device, stream_name >> 32, stream_name & 0xFFFFFFFF, replay
 
 
-# globalPid is vm, pid and thread, the last two of 24 bits (nsys-exporter's manual); a pid has 22.
-_QUERY = Query(
-    table=_KERNELS,
-    expressions=(
-        "start",
-        '"end"',
-        "((globalPid >> 24 & 4194303) << 8) + deviceId",
-        "(streamId << 32) | demangledName",
-        f"CASE WHEN graphNodeId THEN correlationId ELSE {NONE} END",
-    ),
-    unpack=_unpack,
-    dtypes=(np.int64, np.int64, np.int32, np.int32, np.int32, np.int32),
-)
+def _query(replay: str) -> Query:
+    """Kernels with what tells their replay, as an expression."""
+    return Query(
+        table=KERNELS,
+        expressions=(
+            "start",
+            '"end"',
+            "globalPid + deviceId",
+            "(streamId << 32) | demangledName",
+            replay,
+        ),
+        unpack=_unpack,
+        dtypes=(np.int64, np.int64, np.int32, np.int32, np.int32, np.int64),
+    )
 
-_Gpus = Mapping[tuple[int, int], int]
+
+# The column is among the last, and SQLite has to pass over all others of every row to get there.
+_BY_NODE = f"CASE WHEN graphNodeId THEN correlationId ELSE {NONE} END"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """The small tables: names by id, GPUs by pid and device, graphs' launches by pid."""
+
+    names: Mapping[int, str]
+    gpus: Mapping[tuple[int, int], int]
+    launches: Mapping[int, Ints]
 
 
 def read_nsys(path: Path) -> list[RankKernels]:
@@ -66,47 +76,50 @@ def read_nsys(path: Path) -> list[RankKernels]:
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            tables = _tables(database)
-            _check(path, database, tables)
-            names = _names(database)
-            gpus = _gpus(database, tables)
-        columns = read_columns(path, _QUERY)
+            tables = tables_of(database)
+            check(path, database, tables)
+            facts = _Facts(
+                names=_names(database),
+                gpus=_gpus(database, tables),
+                launches=_launches(database, tables),
+            )
+        columns = read_columns(path, _query("correlationId" if facts.launches else _BY_NODE))
     except TraceError:
         raise
     except (sqlite3.Error, OSError, ValueError) as error:
         raise TraceError(f"{path}: is no SQLite export of Nsight Systems: {error}") from error
-    ranks = _ranks(columns, gpus, names, path)
-    return _numbered(path, ranks)
+    return _numbered(path, _ranks(columns, facts, path))
 
 
-def _ranks(
-    columns: Sequence[Ints], gpus: _Gpus, names: Mapping[int, str], path: Path
-) -> list[RankKernels]:
+def _ranks(columns: Sequence[Ints], facts: _Facts, path: Path) -> list[RankKernels]:
     """One entry for each process and device with kernels of graphs, in the order of GPUs."""
     start, end, owned, stream, names_of, replay = columns
 
     def rank_of(owner: int) -> RankKernels | None:
         at = np.flatnonzero(owned == owner)
-        mine = replay[at]
-        if not np.any(mine != NONE):
-            return None
         begun = start[at]
         if begun.min() < 0:  # what nsys could not place in time
             at = at[begun >= 0]
+        mine = replay[at]
+        if facts.launches:
+            launched = facts.launches.get(owner >> 8, np.empty(0, dtype=np.int64))
+            mine = np.where(np.isin(mine, launched), mine, NONE)
+        if not np.any(mine != NONE):
+            return None
         used, name = _used(names_of[at])
         rows = BareRows(
             start=start[at],
             end=end[at],
             stream=stream[at],
             name=name,
-            replay=replay[at],
-            names=tuple(names.get(index, f"string {index}") for index in used),
+            replay=mine,
+            names=tuple(facts.names.get(index, f"string {index}") for index in used),
         )
         return stepped(rows, Origin(rank=UNKNOWN_RANK, source=path, device="gpu"))
 
     def place(owner: int) -> tuple[int, int]:
         device = owner & 0xFF
-        return gpus.get((owner >> 8, device), device), owner
+        return facts.gpus.get((owner >> 8, device), device), owner
 
     owners = sorted(_owners(owned), key=place)
     with ThreadPoolExecutor(threads()) as pool:
@@ -141,66 +154,29 @@ def _numbered(path: Path, ranks: Sequence[RankKernels]) -> list[RankKernels]:
     return [rank.renumbered(number) for number, rank in enumerate(ranks)]
 
 
-def _tables(database: sqlite3.Connection) -> frozenset[str]:
-    found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    return frozenset(row[0] for row in found)
-
-
-def _check(path: Path, database: sqlite3.Connection, tables: frozenset[str]) -> None:
-    """Raises TraceError for each way in which a report of nsys can be useless or wrong."""
-    if "StringIds" not in tables:
-        raise TraceError(f"{path}: is no SQLite export of Nsight Systems; make one with: {EXPORT}")
-    for text in _diagnostics(database, tables):
-        if _LOST.search(text):
-            raise TraceError(f"{path}: events were lost ({text}); trace fewer steps at a time")
-    graphs = _GRAPHS in tables and _some(database, f"SELECT 1 FROM {_GRAPHS} LIMIT 1")  # noqa: S608
-    columns = {row[1] for row in database.execute(f"PRAGMA table_info({_KERNELS})")}
-    nodes = "graphNodeId" in columns and _some(
-        database,
-        f"SELECT 1 FROM {_KERNELS} WHERE graphNodeId LIMIT 1",  # noqa: S608
-    )
-    if graphs and not nodes:
-        raise TraceError(
-            f"{path}: was traced with --cuda-graph-trace=graph, which shows graphs as wholes and "
-            "no kernel in them; give nsys launch --cuda-graph-trace=node"
-        )
-    if not columns or not _some(database, f"SELECT 1 FROM {_KERNELS} LIMIT 1"):  # noqa: S608
-        raise TraceError(
-            f"{path}: holds no kernel; nothing ran while nsys collected, or the server's processes "
-            "were not followed (nsys launch --trace=cuda --trace-fork-before-exec=true)"
-        )
-    missing = [name for name in _NEEDED if name not in columns and name != "graphNodeId"]
-    if missing:
-        raise TraceError(
-            f"{path}: table {_KERNELS} has no column {', '.join(missing)}; this schema is not "
-            "known, export again with a current nsys"
-        )
-    if not nodes:
-        raise TraceError(
-            f"{path}: holds kernels, but none of a CUDA graph, so that no step can be told; serve "
-            "with CUDA graphs, or use torch's profiler, which sees SGLang's own spans"
-        )
-
-
-def _some(database: sqlite3.Connection, query: str) -> bool:
-    return database.execute(query).fetchone() is not None
-
-
-def _diagnostics(database: sqlite3.Connection, tables: frozenset[str]) -> Iterator[str]:
-    if "DIAGNOSTIC_EVENT" in tables:
-        for (text,) in database.execute("SELECT text FROM DIAGNOSTIC_EVENT"):
-            yield str(text)
-
-
 def _names(database: sqlite3.Connection) -> dict[int, str]:
     return {
         int(key): str(value) for key, value in database.execute("SELECT id, value FROM StringIds")
     }
 
 
-def _gpus(database: sqlite3.Connection, tables: frozenset[str]) -> _Gpus:
+def _gpus(database: sqlite3.Connection, tables: frozenset[str]) -> dict[tuple[int, int], int]:
     """The GPU of each process and device: with CUDA_VISIBLE_DEVICES each device may be number 0."""
     if "TARGET_INFO_CUDA_DEVICE" not in tables:
         return {}
     query = "SELECT gpuId, cudaId, pid FROM TARGET_INFO_CUDA_DEVICE WHERE gpuId IS NOT NULL"
     return {(pid, device): gpu for gpu, device, pid in database.execute(query)}
+
+
+def _launches(database: sqlite3.Connection, tables: frozenset[str]) -> dict[int, Ints]:
+    """Correlations of each process's launches of graphs; empty where calls were not traced."""
+    if _CALLS not in tables:
+        return {}
+    query = (
+        f"SELECT globalTid >> 24 & 4194303, correlationId FROM {_CALLS} WHERE nameId IN "  # noqa: S608
+        "(SELECT id FROM StringIds WHERE value LIKE '%GraphLaunch%')"
+    )
+    found: dict[int, list[int]] = defaultdict(list)
+    for pid, correlation in database.execute(query):
+        found[pid].append(correlation)
+    return {pid: np.array(values, dtype=np.int64) for pid, values in found.items()}

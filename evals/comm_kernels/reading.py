@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evals.comm_kernels.kineto import read_kineto
-from evals.comm_kernels.nsys import EXPORT, read_nsys
+from evals.comm_kernels.nsys import read_nsys
+from evals.comm_kernels.nsys_checks import EXPORT
 from evals.comm_kernels.table import UNKNOWN_RANK, RankKernels, TraceError
 
 __all__ = ["read_traces"]

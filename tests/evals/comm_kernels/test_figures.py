@@ -26,12 +26,20 @@ from evals.comm_kernels.figures import Figures
 from evals.comm_kernels.table import TraceError
 from evals.comm_kernels.times import metrics_of
 
-READERS = ("nsys", "nsys, device 0 each", "torch", "torch, gzipped", "torch, merged")
+READERS = (
+    "nsys",
+    "nsys, device 0 each",
+    "nsys, without calls",
+    "torch",
+    "torch, gzipped",
+    "torch, merged",
+)
 
 
 def written(folder: Path, how: str, kernels: Sequence[Kernel], ranks: int) -> list[Path]:
     if how.startswith("nsys"):
-        return [write_nsys(folder / "a.sqlite", [kernels], ranks, visible=how == "nsys")]
+        path, visible, calls = folder / "a.sqlite", "device 0" not in how, "without" not in how
+        return [write_nsys(path, [kernels], ranks, visible=visible, calls=calls)]
     return write_kineto(
         folder, kernels, ranks, plain="gzipped" not in how, merged="merged" in how,
         subgroups=[2] if ranks > 2 else [],
