@@ -7,6 +7,7 @@ launch of its own, so that no latency is ever measured on a server that has been
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ __all__ = ["CommKernelsJob", "CommKernelsSettings"]
 
 
 class CommKernelsJob:
-    """Has SGLang's profiler trace some decode steps, and counts their kernels by family."""
+    """Traces some decode steps, and says which kernels they ran and for how long."""
 
     kind: str = "comm-kernels"
     settings_type: type[JobSettings] = CommKernelsSettings
@@ -48,8 +49,10 @@ class CommKernelsJob:
             return [f"output_len: {why}; set it to {2 * ours.steps} or more"]
         return []
 
-    def missing(self, settings: JobSettings) -> list[str]:  # noqa: ARG002
-        """Nothing."""
+    def missing(self, settings: JobSettings) -> list[str]:
+        """nsys, where the experiment asks for it."""
+        if _ours(settings).capture == "nsys" and shutil.which("nsys") is None:
+            return ["capture: nsys is not on PATH here; install Nsight Systems, or use torch"]
         return []
 
     def argv(self, settings: JobSettings, endpoint: Endpoint, cell: Path) -> list[str]:
@@ -73,7 +76,7 @@ class CommKernelsJob:
             return Progress(done=0, total=1)
         return Progress(done=len(trace_files(cell / TRACES)), total=ranks)
 
-    def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:  # noqa: ARG002
+    def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:
         """Ok only with whole traces of all ranks that ran the same communication."""
         if (told := kept_failure(cell)) is not None:
             return Outcome(status="failed", failure_class=told[0], reason=told[1])
@@ -85,11 +88,14 @@ class CommKernelsJob:
             reason = f"the client ended with exit code {returncode} before it traced anything"
             return Outcome(status="failed", failure_class="no-output", reason=reason)
         files = trace_files(cell / TRACES)
-        if len(files) != ranks or returncode != 0:
-            reason = f"{len(files)} traces of {ranks} ranks; the client ended with {returncode}"
+        wanted = 1 if _ours(settings).capture == "nsys" else ranks
+        if len(files) != wanted or returncode != 0:
+            reason = f"{len(files)} traces, not {wanted}; the client ended with {returncode}"
             return Outcome(status="failed", failure_class="incomplete", reason=reason)
         try:
             table, found = matched(files)
+            if len(table.ranks) != ranks:
+                raise TraceError(f"the trace has {len(table.ranks)} of the server's {ranks} ranks")
         except TraceError as error:
             return Outcome(status="invalid", failure_class="trace", reason=str(error))
         kernels = count(table, found)

@@ -8,6 +8,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.generated_traces import (
+    ALL_REDUCE,
+    Collective,
+    Compute,
+    Schedule,
+    write_nsys,
+)
 from evals.accuracy_files import FAILURE
 from evals.comm_kernels import CommKernelsJob, CommKernelsSettings
 from evals.comm_kernels.analysis import matched
@@ -222,3 +229,35 @@ def test_a_batch_that_ends_too_early_is_refused_beforehand() -> None:
     short = SETTINGS.model_copy(update={"output_len": 19})
     assert CommKernelsJob().check(SETTINGS) == []
     assert "set it to 20 or more" in CommKernelsJob().check(short)[0]
+
+
+def test_nsys_is_missing_where_it_is_asked_for_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert CommKernelsJob().missing(SETTINGS) == []
+    asked = SETTINGS.model_copy(update={"capture": "nsys"})
+    assert CommKernelsJob().missing(asked)[0].startswith("capture: nsys is not on PATH here")
+
+
+def test_an_export_of_nsys_holds_all_ranks(tmp_path: Path) -> None:
+    kernels, _ = Schedule(
+        ranks=2, steps=6, parts=[Compute(5_000, 9_000), Collective(ALL_REDUCE, 2_500)]
+    ).run()
+    facts(tmp_path, 2)
+    (tmp_path / TRACES).mkdir()
+    write_nsys(tmp_path / TRACES / "decode.sqlite", [kernels], 2)
+    asked = SETTINGS.model_copy(update={"capture": "nsys"})
+    found = CommKernelsJob().read(asked, tmp_path, 0)
+    assert (found.status, found.reason) == ("ok", "")
+    assert found.metrics["comm_without_imbalance_ms"] == pytest.approx(0.0025, abs=1e-12)
+    assert found.artifacts == {"decode.sqlite": "traces/decode.sqlite"}
+    facts(tmp_path, 4)
+    found = CommKernelsJob().read(asked, tmp_path, 0)
+    assert (found.status, found.reason) == ("invalid", "the trace has 2 of the server's 4 ranks")
+
+
+def test_times_on_a_cpu_are_no_metrics(tmp_path: Path) -> None:
+    facts(tmp_path, 1)
+    write(tmp_path / TRACES, 0, spans([["c10d::_allgather_base_", "aten::mm"]] * 5))
+    found = outcome(tmp_path)
+    assert (found.status, found.metrics) == ("ok", {})
+    assert "traced on a CPU" in found.details["times"]["refused"]
