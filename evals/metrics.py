@@ -35,6 +35,7 @@ class Metric:
 
 
 _BENCH = "sglang.benchmark.serving"
+_TRACE = "median over traced decode steps of the mean over ranks (evals/comm_kernels/figures.py):"
 
 
 def _times(name: str, label: str, digits: int, *, field: str | None = None) -> tuple[Metric, ...]:
@@ -122,6 +123,39 @@ _ALL = (
     Metric(
         name="accept_length", label="accept length", unit="tok", better="neither", digits=3,
         source=f"{_BENCH} accept_length (speculative decoding)",
+    ),
+    Metric(
+        name="comm_with_imbalance_ms", label="communication", unit="ms", better="lower",
+        digits=4, source=f"{_TRACE} sum of the communication kernels",
+    ),
+    Metric(
+        name="comm_without_imbalance_ms", label="communication w/o imbalance", unit="ms",
+        better="lower", digits=4,
+        source=f"{_TRACE} of each collective the shortest kernel among its ranks",
+    ),
+    Metric(
+        name="comm_span_ms", label="communication span", unit="ms", better="lower",
+        digits=4, source=f"{_TRACE} gaps between compute kernels that hold communication",
+    ),
+    Metric(
+        name="comm_exposed_ms", label="communication alone", unit="ms", better="lower",
+        digits=4, source=f"{_TRACE} time in which only communication kernels run",
+    ),
+    Metric(
+        name="comm_kernels_per_step", label="communication kernels", unit="kernels",
+        better="lower", digits=1, source=f"{_TRACE} communication kernels",
+    ),
+    Metric(
+        name="other_kernels_ms", label="other kernels", unit="ms", better="lower",
+        digits=4, source=f"{_TRACE} time in which other kernels run",
+    ),
+    Metric(
+        name="gaps_ms", label="gaps", unit="ms", better="lower",
+        digits=4, source=f"{_TRACE} time in which no kernel runs",
+    ),
+    Metric(
+        name="traced_step_ms", label="traced step", unit="ms", better="neither",
+        digits=4, source=f"{_TRACE} from one step's first kernel to the next one's",
     ),
 )  # fmt: skip
 

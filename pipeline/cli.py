@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from evals.comm_kernels.analysis import Known
+from evals.comm_kernels.table import TraceError
 from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
 from pipeline.cli_compare import compare
@@ -20,6 +22,7 @@ from pipeline.cli_doctor import Build, examine, show
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_published import report_published
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
+from pipeline.cli_trace import TraceAsked, layout_of, show_trace, traced
 from pipeline.console import endings, refuse, say, stderr, stdout
 from pipeline.experiment_schema import schema_text
 from pipeline.plan_text import plan_lines
@@ -274,6 +277,70 @@ def power(
         for note in notes:
             stderr().print(f"note: {note}", markup=False)
         raise typer.Exit(exit_codes.CANNOT_VOUCH if found.impossible else exit_codes.PASS)
+
+
+@app.command()
+def trace(  # noqa: PLR0913, PLR0917 - a parameter an option
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True,
+            help="Traces of all ranks of one launch: SQLite exports of nsys or traces of torch's "
+            "profiler, one a rank or merged. A folder is a launch of its own.",
+        ),
+    ],
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--groups",
+            metavar="[REGEX=]WHICH",
+            help="Which ranks the collectives of that name join: world, size:2 or 0,1:2,3. "
+            "Repeatable; the first that matches counts.",
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option("--layout", help="tp=8,dp=2,ep=4 of SGLang: groups by its known sequences."),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, help="With --layout: layers with experts.")
+    ] = None,
+    edge: Annotated[int, typer.Option("--edge", min=1, help="Steps to leave out at each end.")] = 1,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", help="Write the table of kernels here.")
+    ] = None,
+    timeline: Annotated[
+        Path | None, typer.Option("--timeline", help="Draw a step here, as .svg or .html.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option("--step", help="With --timeline: the step to draw.")
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say where the communication time of decode steps goes, from anybody's traces.
+
+    Exit code 3 where something is refused. Example: servegate trace traces/*.sqlite --layout
+    tp=8,dp=2,ep=4 --json
+    """
+    with endings():
+        given = groups if groups is not None else []
+        try:
+            known = Known(rules=given) if layout is None else layout_of(layout, layers, given)
+            figures = traced(
+                TraceAsked(
+                    files=files, known=known, edge=edge, parquet=parquet, timeline=timeline,
+                    step=step,
+                )
+            )  # fmt: skip
+        except TraceError as error:
+            stderr().print(f"refused: {error}", markup=False)
+            raise typer.Exit(exit_codes.CANNOT_VOUCH) from error
+        except ValueError as error:
+            refuse([str(error)])
+        show_trace(figures, stdout(), as_json=as_json)
+        if figures.refused:
+            stderr().print(f"refused: time without imbalance: {figures.refused}", markup=False)
+            raise typer.Exit(exit_codes.CANNOT_VOUCH)
 
 
 @app.command()

@@ -116,7 +116,7 @@ class LaunchRun:
         env["SERVEGATE_WITNESS_DIR"] = str(self.place.root.resolve())
         write_json(self.place.launch, self.note)
         with launched(
-            argv=launch.argv,
+            argv=[*launch.under, *launch.argv],
             env=env,
             log=self.place.server_log,
             host=launch.host,

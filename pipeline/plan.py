@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from evals import JOBS
 from evals.accuracy import AccuracySettings
+from evals.comm_kernels import CommKernelsSettings
+from evals.comm_kernels.nsys_capture import launch_prefix
 from evals.job import JobSettings
 from launchers.backends import BACKENDS, MIXED_COMM_PLUGIN, ArgValue, Backend
 from launchers.engines import LaunchSettings, launch_argv, launch_env
@@ -38,7 +40,8 @@ class Cell(_Frozen):
 class Launch(_Frozen):
     """One fresh server process and the cells that run on it, in order.
 
-    ``argv`` may hold ``{port}``; ``env`` is set over the inherited environment, after the names in
+    ``under`` is what the server is started under, a tracer for one; it and ``argv`` may hold
+    ``{port}``; ``env`` is set over the inherited environment, after the names in
     ``env_unset`` have been taken out of it: an arm's switch that is exported in the user's shell
     must not reach the other arms. ``unsupported`` says why this arm cannot mean anything on this
     layout; such a launch is not started and its cells are recorded as unsupported.
@@ -49,6 +52,7 @@ class Launch(_Frozen):
     arm: str
     layout: LayoutKey
     block: int
+    under: list[str] = []
     argv: list[str]
     env: dict[str, str]
     env_unset: list[str]
@@ -214,6 +218,12 @@ def _arm_plan(name: str, arm: Arm) -> ArmPlan:
     )
 
 
+def _tracer(jobs: Iterable[JobSettings]) -> list[str]:
+    """What the server is started under, where a job on it traces from outside."""
+    asked = any(isinstance(job, CommKernelsSettings) and job.capture == "nsys" for job in jobs)
+    return launch_prefix() if asked else []
+
+
 def _unsupported(arm: ArmPlan, layout: LayoutKey) -> str:
     if MIXED_COMM_PLUGIN not in arm.plugins:
         return ""
@@ -264,6 +274,7 @@ def _launch(  # noqa: PLR0913 - one call site; each is a different thing
         arm=arm.name,
         layout=layout,
         block=block,
+        under=_tracer(jobs.values()),
         argv=launch_argv(settings),
         env=env,
         env_unset=sorted(switches - env.keys()),

@@ -14,7 +14,9 @@ def shell_command(launch: Launch) -> str:
     """The launch as one line that a shell runs; ``{port}`` stands for the port to choose."""
     unset = [f"-u {name}" for name in launch.env_unset]
     env = [f"{name}={shlex.quote(value)}" for name, value in launch.env.items()]
-    words = [shlex.quote(word) if word != "{port}" else word for word in launch.argv]
+    words = [
+        shlex.quote(word) if word != "{port}" else word for word in [*launch.under, *launch.argv]
+    ]
     return " ".join(["env", *unset, *env, *words])
 
 

@@ -6,8 +6,9 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import requests
 from evals.answer_log import write_whole
 from evals.client import arguments, keep_failure, session
 from evals.comm_kernels.files import FACTS, TRACES, layers_of, trace_files
+from evals.comm_kernels.nsys_capture import CaptureFailed, NsysSession, session_of
 from evals.comm_kernels.settings import CommKernelsSettings
 
 __all__ = ["main"]
@@ -24,6 +26,8 @@ EXIT_OK, EXIT_FAILED = 0, 3
 
 _POLL_S = 0.5
 _SETTLED_S = 2.0  # a file that did not grow for so long is whole
+_SESSION_S = 60.0
+_STEPS_TO_START = 4  # nsys has begun to collect when the first of these is over
 _FIRST_TOKEN = 3  # an ordinary token; which one does not matter
 
 
@@ -42,9 +46,11 @@ def main(given: Sequence[str] | None = None) -> int:
     settings = CommKernelsSettings.model_validate_json(options.settings)
     try:
         _trace(options.base_url, settings, cell)
-    except (_Failed, requests.RequestException, ValueError, KeyError) as error:
-        failure = error.failure_class if isinstance(error, _Failed) else "errors"
-        reason = str(error) if isinstance(error, _Failed) else f"{type(error).__name__}: {error}"
+    except (_Failed, CaptureFailed) as error:
+        keep_failure(cell, error.failure_class, str(error))
+        return EXIT_FAILED
+    except (requests.RequestException, ValueError, KeyError) as error:
+        failure, reason = "errors", f"{type(error).__name__}: {error}"
         keep_failure(cell, failure, reason)
         return EXIT_FAILED
     return EXIT_OK
@@ -54,28 +60,90 @@ def _trace(base_url: str, settings: CommKernelsSettings, cell: Path) -> None:
     info = _get(f"{base_url}/server_info")
     ranks = int(info["tp_size"])
     layers = settings.layers if settings.layers is not None else layers_of(info.get("model_path"))
-    facts = {"ranks": ranks, "layers": layers, "device": info.get("device")}
+    facts = {
+        "ranks": ranks,
+        "layers": layers,
+        "device": info.get("device"),
+        "attention_dp": _attention_dp(info),
+        "ep": info.get("ep_size", 1),
+    }
     write_whole(cell / FACTS, json.dumps(facts, indent=1) + "\n")
     folder = cell / TRACES
     folder.mkdir()
+    if settings.capture == "nsys":
+        _by_nsys(base_url, settings, folder.resolve())
+        return
+    activity = "CPU" if info.get("device") == "cpu" else "GPU"
+    with _decoding(base_url, settings):
+        _start_profile(base_url, folder.resolve(), settings.steps, activity)
+    _wait(folder, ranks, settings.trace_timeout_s)
+
+
+def _by_nsys(base_url: str, settings: CommKernelsSettings, folder: Path) -> None:
+    capture = NsysSession(session_of(base_url), folder)
+    capture.await_session(_SESSION_S)
+    with _decoding(base_url, settings) as steps:
+        before = steps.tokens
+        wanted = before + settings.steps + _STEPS_TO_START
+        capture.collect(lambda: steps.wait(wanted, settings.trace_timeout_s))
+    capture.end()
+    capture.exported()
+
+
+class _Steps:
+    """Tokens of the first request, one a decode step."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.more = threading.Condition()
+
+    def add(self) -> None:
+        with self.more:
+            self.tokens += 1
+            self.more.notify_all()
+
+    def wait(self, wanted: int, timeout_s: float) -> None:
+        with self.more:
+            if not self.more.wait_for(lambda: self.tokens >= wanted, timeout_s):
+                raise _Failed(
+                    "no-decode",
+                    f"only {self.tokens} of {wanted} tokens came within {timeout_s:g} s; "
+                    "output_len must outlast the traced steps",
+                )
+
+
+@contextmanager
+def _decoding(base_url: str, settings: CommKernelsSettings) -> Iterator[_Steps]:
+    """While all requests of the batch decode together; waits for their ends behind it."""
     decoding = threading.Semaphore(0)
+    steps = _Steps()
     with ThreadPoolExecutor(settings.concurrency) as pool:
         streams = [
-            pool.submit(_stream, base_url, settings, number, decoding)
+            pool.submit(_stream, base_url, settings, number, decoding, steps)
             for number in range(settings.concurrency)
         ]
         for _ in streams:
             if not decoding.acquire(timeout=settings.trace_timeout_s):
                 raise _Failed("no-decode", "the batch never came to decode together")
-        activity = "CPU" if info.get("device") == "cpu" else "GPU"
-        _start_profile(base_url, folder.resolve(), settings.steps, activity)
+        yield steps
         for stream in streams:
             stream.result()
-    _wait(folder, ranks, settings.trace_timeout_s)
+
+
+def _attention_dp(info: Mapping[str, Any]) -> int:
+    """Of SGLang 0.5.23, and of 0.5.16, which has it as dp_size."""
+    found = info.get("attn_dp_size")
+    if isinstance(found, int):
+        return found
+    return int(info.get("dp_size", 1)) if info.get("enable_dp_attention") else 1
 
 
 def _stream(
-    base_url: str, settings: CommKernelsSettings, number: int, decoding: threading.Semaphore
+    base_url: str,
+    settings: CommKernelsSettings,
+    number: int,
+    decoding: threading.Semaphore,
+    steps: _Steps,
 ) -> None:
     """One request; releases `decoding` at its first token, or when it ends without one."""
     body = {
@@ -103,6 +171,8 @@ def _stream(
                 if line and not seen:
                     seen = True
                     decoding.release()
+                if line and number == 0:
+                    steps.add()
     finally:
         if not seen:
             decoding.release()

@@ -1,80 +1,58 @@
-"""How many kernels of each family a decode step has, over all ranks; unequal ranks are refused."""
+"""How many kernels of each family a decode step has; the same on all ranks."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
-from evals.comm_kernels.families import family_of, mode_of, suspicious
-from evals.comm_kernels.kineto import Kernel, Trace, TraceError
+import numpy as np
+
+from evals.comm_kernels.families import FAMILIES, mode_of, suspicious
+from evals.comm_kernels.sequences import Collectives
+from evals.comm_kernels.table import KernelTable
 
 __all__ = ["count"]
 
 
-def count(traces: Sequence[Trace]) -> dict[str, Any]:
-    """Counts that hold for every step of every rank.
+def count(table: KernelTable, found: Collectives) -> dict[str, Any]:
+    """Counts of every step of every rank.
 
     Returns:
-        ``ranks``, ``steps`` (of each rank), ``skipped_steps`` (of all), ``kernels`` a step,
+        ``ranks``, ``steps``, ``skipped_steps``, ``kernels`` a step (of rank 0's first),
         ``families`` (kernels a step by family; {"min", "max"} where steps differ), ``modes`` (of
         MixedComm's kernels, a step) and ``unknown`` (kernels of no family that look like
-        communication, a step).
-
-    Raises:
-        TraceError: A rank is there twice, ranks have more than one step more or less, or ran other
-            communication than the first one; the message has the step and the first kernel that
-            differs.
+        communication, a step, on any rank).
     """
-    ranks = [trace.rank for trace in traces]
-    if len(set(ranks)) != len(ranks):
-        raise TraceError(f"rank {Counter(ranks).most_common(1)[0][0]} is there twice")
-    first = traces[0]
-    for other in traces[1:]:
-        _same(first, other)
-    steps = min(len(trace.steps) for trace in traces)
-    families: dict[str, Any] = {}
-    for name in sorted({f for step in first.steps for k in step if (f := family_of(k.name))}):
-        counts = [sum(family_of(k.name) == name for k in step) for step in first.steps]
-        same = min(counts) == max(counts)
-        families[name] = counts[0] if same else {"min": min(counts), "max": max(counts)}
-    step = first.steps[0]
-    modes = Counter(mode_of(k.name) for k in step if family_of(k.name) == "mixed")
+    leader = table.ranks[0]
+    inside = leader.order >= 0
+    first = leader.name[(leader.step == 0) & inside]
+    modes = Counter(
+        mode_of(name)
+        for name, family in zip(leader.names, leader.families(), strict=True)
+        if family >= 0 and FAMILIES[family].name == "mixed"
+        for _ in range(int(np.count_nonzero(first == leader.names.index(name))))
+    )
+    unknown: Counter[str] = Counter()
+    for rank in table.ranks:
+        mine = rank.name[(rank.step == 0) & (rank.order >= 0)]
+        for place, number in zip(*np.unique(mine, return_counts=True), strict=True):
+            if suspicious(rank.names[place]):
+                unknown[rank.names[place]] = max(unknown[rank.names[place]], int(number))
     return {
-        "ranks": len(traces),
-        "steps": steps,
-        "skipped_steps": sum(trace.skipped for trace in traces),
-        "kernels": len(step),
-        "families": families,
+        "ranks": len(table.ranks),
+        "steps": table.steps,
+        "skipped_steps": table.skipped_steps,
+        "kernels": len(first),
+        "families": _families(found, table.steps),
         "modes": {str(mode): number for mode, number in modes.items()},
-        "unknown": dict(Counter(k.name for k in step if suspicious(k.name))),
+        "unknown": dict(unknown),
     }
 
 
-def _same(first: Trace, other: Trace) -> None:
-    # Profilers of ranks may begin or end one step apart; more means that events were lost.
-    if abs(len(first.steps) - len(other.steps)) > 1:
-        raise TraceError(
-            f"rank {first.rank} has {len(first.steps)} whole decode steps and rank {other.rank} "
-            f"has {len(other.steps)}; events were lost, trace again"
-        )
-    for number, (ours, theirs) in enumerate(zip(first.steps, other.steps, strict=False)):
-        one, two = _communication(ours), _communication(theirs)
-        if one != two:
-            at = next(
-                (i for i, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]),
-                min(len(one), len(two)),
-            )
-            raise TraceError(
-                f"step {number}: rank {first.rank} runs {len(one)} communication kernels and rank "
-                f"{other.rank} runs {len(two)}; the first difference is number {at}: "
-                f"{_at(one, at)} against {_at(two, at)}"
-            )
-
-
-def _communication(step: Sequence[Kernel]) -> list[str]:
-    return [family for kernel in step if (family := family_of(kernel.name)) is not None]
-
-
-def _at(names: Sequence[str], at: int) -> str:
-    return names[at] if at < len(names) else "nothing"
+def _families(found: Collectives, steps: int) -> dict[str, Any]:
+    families: dict[str, Any] = {}
+    for place in sorted(set(found.family.tolist()), key=lambda place: FAMILIES[place].name):
+        each = np.bincount(found.step[found.family == place], minlength=steps)
+        least, most = int(each.min()), int(each.max())
+        families[FAMILIES[place].name] = most if least == most else {"min": least, "max": most}
+    return families

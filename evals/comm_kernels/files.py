@@ -9,11 +9,12 @@ __all__ = ["FACTS", "TRACES", "layers_of", "trace_files"]
 
 TRACES = "traces"
 FACTS = "traced.json"
+_PATTERNS = ("*.trace.json.gz", "*.trace.json", "*.sqlite")
 
 
 def trace_files(folder: Path) -> list[Path]:
     """The traces of all ranks, by name."""
-    return sorted([*folder.glob("*.trace.json.gz"), *folder.glob("*.trace.json")])
+    return sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
 
 
 def layers_of(model: object) -> int | None:

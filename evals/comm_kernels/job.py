@@ -1,4 +1,4 @@
-"""The comm-kernels job: which communication kernels a decode step really runs.
+"""The comm-kernels job: which communication kernels a decode step really runs, and for how long.
 
 Flags and log lines say what was asked for; only a trace says what ran. The trace is taken on a
 launch of its own, so that no latency is ever measured on a server that has been profiled.
@@ -7,22 +7,26 @@ launch of its own, so that no latency is ever measured on a server that has been
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evals.client import kept_failure
+from evals.comm_kernels.analysis import Known, matched
 from evals.comm_kernels.counts import count
 from evals.comm_kernels.files import FACTS, TRACES, trace_files
-from evals.comm_kernels.kineto import TraceError, read_trace
 from evals.comm_kernels.settings import CommKernelsSettings
+from evals.comm_kernels.table import TraceError
+from evals.comm_kernels.times import timed
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 
 __all__ = ["CommKernelsJob", "CommKernelsSettings"]
 
 
 class CommKernelsJob:
-    """Has SGLang's profiler trace some decode steps, and counts their kernels by family."""
+    """Traces some decode steps, and says which kernels they ran and for how long."""
 
     kind: str = "comm-kernels"
     settings_type: type[JobSettings] = CommKernelsSettings
@@ -45,8 +49,10 @@ class CommKernelsJob:
             return [f"output_len: {why}; set it to {2 * ours.steps} or more"]
         return []
 
-    def missing(self, settings: JobSettings) -> list[str]:  # noqa: ARG002
-        """Nothing."""
+    def missing(self, settings: JobSettings) -> list[str]:
+        """nsys, where the experiment asks for it."""
+        if _ours(settings).capture == "nsys" and shutil.which("nsys") is None:
+            return ["capture: nsys is not on PATH here; install Nsight Systems, or use torch"]
         return []
 
     def argv(self, settings: JobSettings, endpoint: Endpoint, cell: Path) -> list[str]:
@@ -70,30 +76,50 @@ class CommKernelsJob:
             return Progress(done=0, total=1)
         return Progress(done=len(trace_files(cell / TRACES)), total=ranks)
 
-    def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:  # noqa: ARG002
+    def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:
         """Ok only with whole traces of all ranks that ran the same communication."""
         if (told := kept_failure(cell)) is not None:
             return Outcome(status="failed", failure_class=told[0], reason=told[1])
         try:
             facts = json.loads((cell / FACTS).read_text(encoding="utf-8"))
             ranks, layers = int(facts["ranks"]), facts["layers"]
+            known = _known(facts)
         except (OSError, ValueError, KeyError):
             reason = f"the client ended with exit code {returncode} before it traced anything"
             return Outcome(status="failed", failure_class="no-output", reason=reason)
         files = trace_files(cell / TRACES)
-        if len(files) != ranks or returncode != 0:
-            reason = f"{len(files)} traces of {ranks} ranks; the client ended with {returncode}"
+        wanted = 1 if _ours(settings).capture == "nsys" else ranks
+        if len(files) != wanted or returncode != 0:
+            reason = f"{len(files)} traces, not {wanted}; the client ended with {returncode}"
             return Outcome(status="failed", failure_class="incomplete", reason=reason)
         try:
-            kernels = count([read_trace(path) for path in files])
+            table, found = matched(files)
+            if len(table.ranks) != ranks:
+                raise TraceError(f"the trace has {len(table.ranks)} of the server's {ranks} ranks")
         except TraceError as error:
             return Outcome(status="invalid", failure_class="trace", reason=str(error))
+        kernels = count(table, found)
+        metrics, times = timed(table, found, known)
         return Outcome(
             status="ok",
+            metrics=metrics,
             counts={key: kernels[key] for key in ("ranks", "steps", "skipped_steps", "kernels")},
-            details={"kernels": {**kernels, "layers": layers}},
+            details={"kernels": {**kernels, "layers": layers}, "times": times},
             artifacts={path.name: f"{TRACES}/{path.name}" for path in files},
         )
+
+
+def _known(facts: Mapping[str, Any]) -> Known:
+    """What the server said of its layout; of a cell of before it was asked, nothing."""
+    if "attention_dp" not in facts:
+        return Known(layers=facts["layers"])
+    attention_dp = int(facts["attention_dp"])
+    return Known(
+        attention_tp=max(1, int(facts["ranks"]) // attention_dp),
+        attention_dp=attention_dp,
+        ep=int(facts["ep"]),
+        layers=facts["layers"],
+    )
 
 
 def _ours(settings: JobSettings) -> CommKernelsSettings:

@@ -15,7 +15,12 @@ class CommKernelsSettings(JobSettings):
     """What is traced; equal in all arms."""
 
     kind: Literal["comm-kernels"] = Field(
-        description="A short trace of decode steps by SGLang's profiler, on a launch of its own."
+        description="A short trace of decode steps, on a launch of its own."
+    )
+    capture: Literal["torch", "nsys"] = Field(
+        default="torch",
+        description="torch: SGLang's own profiler. nsys: Nsight Systems, under which the server is "
+        "then started; it must be on PATH.",
     )
     concurrency: int = Field(default=16, ge=1, description="Requests that decode together.")
     input_len: int = Field(default=32, ge=1, description="Tokens of each prompt.")

@@ -181,3 +181,17 @@ def test_the_printed_command_is_one_that_a_shell_takes_apart_again() -> None:
     text = "\n".join(plan_lines(planned("fake")))
     assert "cost: 36 server launches (3 for each of 4 arms on 3 layouts)" in text
     assert "12 x gsm8k, 36 x latency" in text
+
+
+def test_a_server_that_nsys_traces_is_started_under_it_and_no_other_is() -> None:
+    job = "jobs.kernels={kind: comm-kernels, capture: nsys}"
+    plan = planned("fake", job)
+    under = {cell.job: launch.under for launch in plan.launches for cell in launch.cells}
+    assert under["latency"] == []
+    assert under["kernels"][:2] == ["nsys", "launch"]
+    traced = next(launch for launch in plan.launches if launch.under)
+    assert [cell.job for cell in traced.cells] == ["kernels"]
+    assert " nsys launch --session-new=servegate-{port} " in shell_command(traced).replace("'", "")
+    assert not any(
+        launch.under for launch in planned("fake", job.replace("nsys", "torch")).launches
+    )

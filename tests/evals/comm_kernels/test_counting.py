@@ -8,40 +8,60 @@ from typing import Any
 
 import pytest
 
+from benchmarks.generated_traces import (
+    ALL_REDUCE,
+    Collective,
+    Compute,
+    Schedule,
+    write_nsys,
+)
 from evals.accuracy_files import FAILURE
 from evals.comm_kernels import CommKernelsJob, CommKernelsSettings
+from evals.comm_kernels.analysis import matched
 from evals.comm_kernels.counts import count
 from evals.comm_kernels.expected import disagreements, expectation
 from evals.comm_kernels.files import FACTS, TRACES, layers_of
-from evals.comm_kernels.kineto import TraceError, read_trace
+from evals.comm_kernels.table import RankKernels, TraceError
 from evals.job import Outcome
 from tests.evals.comm_kernels.traces import GATHER, GEMM, SCATTER, replays, spans, write
 
 STEP = [GEMM, SCATTER, GATHER, GEMM, SCATTER, GATHER]
 
 
+def counted(*paths: Path) -> dict[str, Any]:
+    return count(*matched(paths))
+
+
+def names(rank: RankKernels, step: int) -> list[str]:
+    return [rank.names[name] for name in rank.name[rank.step == step].tolist()]
+
+
 @pytest.mark.parametrize("plain", [True, False])
 def test_steps_are_graph_replays_and_the_edges_are_cut(plain: bool, tmp_path: Path) -> None:
-    found = read_trace(write(tmp_path, 3, replays([STEP] * 6), plain=plain))
-    assert (found.rank, len(found.steps), found.skipped) == (3, 4, 2)
-    first = found.steps[0]
-    assert [kernel.name for kernel in first] == STEP
-    assert [(k.step, k.order, k.stream) for k in first[:2]] == [(0, 0, 7), (0, 1, 7)]
-    assert (first[1].start, first[1].end) == (2_015_000, 2_017_500)
+    table, _ = matched([write(tmp_path, 0, replays([STEP] * 6), plain=plain)])
+    rank = table.ranks[0]
+    assert (rank.rank, table.steps, table.skipped_steps) == (0, 4, 2)
+    assert table.numbers.tolist() == [1, 2, 3, 4]
+    assert names(rank, 0) == STEP
+    assert (rank.order[:2].tolist(), rank.stream[:2].tolist()) == ([0, 1], [7, 7])
+    assert (rank.start[1], rank.end[1]) == (2_015_000, 2_017_500)
 
 
 def test_steps_of_another_size_are_no_full_decode(tmp_path: Path) -> None:
-    found = read_trace(write(tmp_path, 0, replays([STEP, STEP, [GEMM], STEP, STEP, STEP])))
-    assert (len(found.steps), found.skipped) == (3, 3)
+    table, _ = matched([write(tmp_path, 0, replays([STEP, STEP, [GEMM], STEP, STEP, STEP]))])
+    assert (table.steps, dict(table.skipped)) == (3, {"first and last": 2, "of another size": 1})
+    assert table.numbers.tolist() == [1, 3, 4]
+    assert [names(table.ranks[0], step) for step in range(3)] == [STEP] * 3
 
 
 def test_on_a_cpu_sglangs_spans_are_the_steps(tmp_path: Path) -> None:
     events = spans([["c10d::_allgather_base_", "aten::mm"]] * 5)
     events += spans([["c10d::allreduce_"]], label="EXTEND bs=1 toks=9")
-    found = read_trace(write(tmp_path, 0, events))
-    assert [[k.name for k in step] for step in found.steps] == [
+    table, _ = matched([write(tmp_path, 0, events)])
+    assert [names(table.ranks[0], step) for step in range(table.steps)] == [
         ["c10d::_allgather_base_", "aten::mm"]
     ] * 3
+    assert dict(table.skipped) == {"first and last": 2, "no decode": 1}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +77,7 @@ def test_a_trace_without_decode_is_refused(
     events: list[dict[str, Any]], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(TraceError, match=said):
-        read_trace(write(tmp_path, 0, events))
+        matched([write(tmp_path, 0, events)])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"traceEvents": 5}', b"\x1f\x8b\x08broken"])
@@ -65,52 +85,52 @@ def test_what_is_no_trace_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / ("x.json.gz" if content.startswith(b"\x1f") else "x.json")
     path.write_bytes(content)
     with pytest.raises(TraceError, match="is no trace of torch's profiler"):
-        read_trace(path)
+        matched([path])
 
 
 def test_counts_of_all_ranks(tmp_path: Path) -> None:
     unknown = "void my_all_gather_kernel(x)"
-    traces = [
-        read_trace(write(tmp_path, rank, replays([[*STEP, unknown]] * 5))) for rank in range(4)
-    ]
-    assert count(traces) == {
-        "ranks": 4, "steps": 3, "skipped_steps": 8, "kernels": 7, "families": {"nccl": 4},
+    paths = [write(tmp_path, rank, replays([[*STEP, unknown]] * 5)) for rank in range(4)]
+    assert counted(*paths) == {
+        "ranks": 4, "steps": 3, "skipped_steps": 2, "kernels": 7, "families": {"nccl": 4},
         "modes": {}, "unknown": {unknown: 1},
     }  # fmt: skip
 
 
 def test_ranks_that_ran_something_else_are_refused(tmp_path: Path) -> None:
     other = [GEMM, SCATTER, "void all_reduce_1shot_push_kernel<4>(x)", GEMM, SCATTER, GATHER]
-    traces = [
-        read_trace(write(tmp_path, 0, replays([STEP] * 5))),
-        read_trace(write(tmp_path, 1, replays([STEP, STEP, other, STEP, STEP]))),
-    ]
+    first = write(tmp_path, 0, replays([STEP] * 5))
+    second = write(tmp_path, 1, replays([STEP, STEP, other, STEP, STEP]))
     with pytest.raises(TraceError) as error:
-        count(traces)
-    assert str(error.value) == (
-        "step 1: rank 0 runs 4 communication kernels and rank 1 runs 4; the first difference is "
-        "number 1: nccl against sglang-ar-v2"
+        matched([first, second])
+    said = str(error.value).splitlines()
+    assert said[0] == (
+        "step 2: rank 0 runs 4 communication kernels and rank 1 runs 4; the first difference is "
+        "number 1: ncclDevKernel_AllGather_RING_LL against all_reduce_1shot_push_kernel"
     )
+    assert "-ncclDevKernel_AllGather_RING_LL" in said
+    assert "+all_reduce_1shot_push_kernel" in said
+    with pytest.raises(TraceError, match="is given twice"):
+        matched([first, first])
     with pytest.raises(TraceError, match="rank 0 is there twice"):
-        count([traces[0], traces[0]])
+        matched([first, write(tmp_path / "again", 0, replays([STEP] * 5))])
 
 
 @pytest.mark.parametrize(("fewer", "refused"), [(5, False), (4, True)])
 def test_ranks_may_be_one_step_apart_and_no_more(fewer: int, refused: bool, tmp_path: Path) -> None:
-    traces = [
-        read_trace(write(tmp_path, rank, replays([STEP] * number)))
-        for rank, number in enumerate((6, fewer))
+    paths = [
+        write(tmp_path, rank, replays([STEP] * number)) for rank, number in enumerate((6, fewer))
     ]
     if refused:
-        with pytest.raises(TraceError, match="rank 0 has 4 whole decode steps and rank 1 has 2"):
-            count(traces)
+        with pytest.raises(TraceError, match="rank 0 has 6 decode steps and rank 1 has 4"):
+            matched(paths)
     else:
-        assert count(traces)["steps"] == 3
+        assert counted(*paths)["steps"] == 3
 
 
 def test_a_step_that_differs_from_the_others_shows_as_a_range(tmp_path: Path) -> None:
     fewer = [GEMM, GEMM, GATHER, GEMM, SCATTER, GATHER]
-    found = count([read_trace(write(tmp_path, 0, replays([STEP, STEP, fewer, STEP, STEP])))])
+    found = counted(write(tmp_path, 0, replays([STEP, STEP, fewer, STEP, STEP])))
     assert found["families"] == {"nccl": {"min": 3, "max": 4}}
 
 
@@ -175,8 +195,11 @@ def test_a_whole_cell(tmp_path: Path) -> None:
     for rank in range(2):
         write(tmp_path / TRACES, rank, replays([STEP] * 5))
     found = outcome(tmp_path)
-    assert (found.status, found.metrics) == ("ok", {})
-    assert found.counts == {"ranks": 2, "steps": 3, "skipped_steps": 4, "kernels": 6}
+    assert (found.status, found.reason) == ("ok", "")
+    assert found.metrics["comm_with_imbalance_ms"] == 4 * 0.0025
+    assert found.metrics["comm_kernels_per_step"] == 4
+    assert found.metrics["traced_step_ms"] == 1.0
+    assert found.counts == {"ranks": 2, "steps": 3, "skipped_steps": 2, "kernels": 6}
     assert found.details["kernels"]["families"] == {"nccl": 4}
     assert found.details["kernels"]["layers"] == 2
     assert len(found.artifacts) == 2
@@ -206,3 +229,35 @@ def test_a_batch_that_ends_too_early_is_refused_beforehand() -> None:
     short = SETTINGS.model_copy(update={"output_len": 19})
     assert CommKernelsJob().check(SETTINGS) == []
     assert "set it to 20 or more" in CommKernelsJob().check(short)[0]
+
+
+def test_nsys_is_missing_where_it_is_asked_for_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert CommKernelsJob().missing(SETTINGS) == []
+    asked = SETTINGS.model_copy(update={"capture": "nsys"})
+    assert CommKernelsJob().missing(asked)[0].startswith("capture: nsys is not on PATH here")
+
+
+def test_an_export_of_nsys_holds_all_ranks(tmp_path: Path) -> None:
+    kernels, _ = Schedule(
+        ranks=2, steps=6, parts=[Compute(5_000, 9_000), Collective(ALL_REDUCE, 2_500)]
+    ).run()
+    facts(tmp_path, 2)
+    (tmp_path / TRACES).mkdir()
+    write_nsys(tmp_path / TRACES / "decode.sqlite", [kernels], 2)
+    asked = SETTINGS.model_copy(update={"capture": "nsys"})
+    found = CommKernelsJob().read(asked, tmp_path, 0)
+    assert (found.status, found.reason) == ("ok", "")
+    assert found.metrics["comm_without_imbalance_ms"] == pytest.approx(0.0025, abs=1e-12)
+    assert found.artifacts == {"decode.sqlite": "traces/decode.sqlite"}
+    facts(tmp_path, 4)
+    found = CommKernelsJob().read(asked, tmp_path, 0)
+    assert (found.status, found.reason) == ("invalid", "the trace has 2 of the server's 4 ranks")
+
+
+def test_times_on_a_cpu_are_no_metrics(tmp_path: Path) -> None:
+    facts(tmp_path, 1)
+    write(tmp_path / TRACES, 0, spans([["c10d::_allgather_base_", "aten::mm"]] * 5))
+    found = outcome(tmp_path)
+    assert (found.status, found.metrics) == ("ok", {})
+    assert "traced on a CPU" in found.details["times"]["refused"]

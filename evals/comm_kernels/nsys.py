@@ -1,0 +1,182 @@
+"""Reads SQLite exports of Nsight Systems that traced the kernels of CUDA graphs one by one."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evals.comm_kernels.nsys_checks import KERNELS, check, tables_of
+from evals.comm_kernels.rows import NONE, BareRows, stepped
+from evals.comm_kernels.sqlite_columns import Query, read_columns
+from evals.comm_kernels.table import UNKNOWN_RANK, Ints, Origin, RankKernels, TraceError
+from evals.comm_kernels.threads import threads
+
+__all__ = ["read_nsys"]
+
+_RANK = re.compile(r"-TP-(\d+)|\brank[-_]?(\d+)")
+_CALLS = "CUPTI_ACTIVITY_KIND_RUNTIME"
+_MOST_IDS = 10_000_000
+
+
+def _unpack(columns: Sequence[Ints]) -> Sequence[Ints]:
+    start, end, owner, stream_name, replay = columns
+    # globalPid is vm, pid and thread, the last two of 24 bits (nsys-exporter's manual), the thread
+    # is 0, and a pid of Linux has 22.
+    pid_device = (owner >> 16 & 0x3FFFFF00) | (owner & 0xFF)
+    return start, end, pid_device, stream_name >> 32, stream_name & 0xFFFFFFFF, replay
+
+
+def _query(replay: str) -> Query:
+    """Kernels with what tells their replay, as an expression."""
+    return Query(
+        table=KERNELS,
+        expressions=(
+            "start",
+            '"end"',
+            "globalPid + deviceId",
+            "(streamId << 32) | demangledName",
+            replay,
+        ),
+        unpack=_unpack,
+        dtypes=(np.int64, np.int64, np.int32, np.int32, np.int32, np.int64),
+    )
+
+
+# The column is among the last, and SQLite has to pass over all others of every row to get there.
+_BY_NODE = f"CASE WHEN graphNodeId THEN correlationId ELSE {NONE} END"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """The small tables: names by id, GPUs by pid and device, graphs' launches by pid."""
+
+    names: Mapping[int, str]
+    gpus: Mapping[tuple[int, int], int]
+    launches: Mapping[int, Ints]
+
+
+def read_nsys(path: Path) -> list[RankKernels]:
+    """The decode steps of every rank in one export.
+
+    A rank is a process on a device; ranks are numbered in the order of their GPUs, or, where the
+    file's name has a rank and holds one, by that name. The kernels of one replay of a CUDA graph
+    share the correlation of its cudaGraphLaunch within a process (Nsight Systems' schema, table
+    CUPTI_ACTIVITY_KIND_KERNEL).
+
+    Raises:
+        TraceError: It cannot be read, lost events, or holds no kernels of CUDA graphs.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            tables = tables_of(database)
+            check(path, database, tables)
+            facts = _Facts(
+                names=_names(database),
+                gpus=_gpus(database, tables),
+                launches=_launches(database, tables),
+            )
+        columns = read_columns(path, _query("correlationId" if facts.launches else _BY_NODE))
+    except TraceError:
+        raise
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise TraceError(f"{path}: is no SQLite export of Nsight Systems: {error}") from error
+    return _numbered(path, _ranks(columns, facts, path))
+
+
+def _ranks(columns: Sequence[Ints], facts: _Facts, path: Path) -> list[RankKernels]:
+    """One entry for each process and device with kernels of graphs, in the order of GPUs."""
+    start, end, owned, stream, names_of, replay = columns
+
+    def rank_of(owner: int) -> RankKernels | None:
+        at = np.flatnonzero(owned == owner)
+        begun = start[at]
+        if begun.min() < 0:  # what nsys could not place in time
+            at = at[begun >= 0]
+        mine = replay[at]
+        if facts.launches:
+            launched = facts.launches.get(owner >> 8, np.empty(0, dtype=np.int64))
+            mine = np.where(np.isin(mine, launched), mine, NONE)
+        if not np.any(mine != NONE):
+            return None
+        used, name = _used(names_of[at])
+        rows = BareRows(
+            start=start[at],
+            end=end[at],
+            stream=stream[at],
+            name=name,
+            replay=mine,
+            names=tuple(facts.names.get(index, f"string {index}") for index in used),
+        )
+        return stepped(rows, Origin(rank=UNKNOWN_RANK, source=path, device="gpu"))
+
+    def place(owner: int) -> tuple[int, int]:
+        device = owner & 0xFF
+        return facts.gpus.get((owner >> 8, device), device), owner
+
+    owners = sorted(_owners(owned), key=place)
+    with ThreadPoolExecutor(threads()) as pool:
+        return [rank for rank in pool.map(rank_of, owners) if rank is not None]
+
+
+def _owners(owned: Ints) -> Iterator[int]:
+    """The different values; there are few, so that sorting millions would be a waste."""
+    rest = owned
+    while len(rest):
+        yield int(rest[0])
+        rest = rest[rest != rest[0]]
+
+
+def _used(ids: Ints) -> tuple[Sequence[int], Ints]:
+    """The ids that occur, and for each row its place among them."""
+    if not len(ids) or ids.max() > _MOST_IDS:
+        used, name = np.unique(ids, return_inverse=True)
+        return used.tolist(), name
+    counts = np.bincount(ids)
+    used = np.flatnonzero(counts)
+    place = np.zeros(len(counts), dtype=np.int64)
+    place[used] = np.arange(len(used))
+    return used.tolist(), place[ids]
+
+
+def _numbered(path: Path, ranks: Sequence[RankKernels]) -> list[RankKernels]:
+    if len(ranks) == 1:
+        match = _RANK.search(path.name)
+        number = UNKNOWN_RANK if match is None else int(match[1] or match[2])
+        return [ranks[0].renumbered(number)]
+    return [rank.renumbered(number) for number, rank in enumerate(ranks)]
+
+
+def _names(database: sqlite3.Connection) -> dict[int, str]:
+    return {
+        int(key): str(value) for key, value in database.execute("SELECT id, value FROM StringIds")
+    }
+
+
+def _gpus(database: sqlite3.Connection, tables: frozenset[str]) -> dict[tuple[int, int], int]:
+    """The GPU of each process and device: with CUDA_VISIBLE_DEVICES each device may be number 0."""
+    if "TARGET_INFO_CUDA_DEVICE" not in tables:
+        return {}
+    query = "SELECT gpuId, cudaId, pid FROM TARGET_INFO_CUDA_DEVICE WHERE gpuId IS NOT NULL"
+    return {(pid, device): gpu for gpu, device, pid in database.execute(query)}
+
+
+def _launches(database: sqlite3.Connection, tables: frozenset[str]) -> dict[int, Ints]:
+    """Correlations of each process's launches of graphs; empty where calls were not traced."""
+    if _CALLS not in tables:
+        return {}
+    query = (
+        f"SELECT globalTid >> 24 & 4194303, correlationId FROM {_CALLS} WHERE nameId IN "  # noqa: S608
+        "(SELECT id FROM StringIds WHERE value LIKE '%GraphLaunch%')"
+    )
+    found: dict[int, list[int]] = defaultdict(list)
+    for pid, correlation in database.execute(query):
+        found[pid].append(correlation)
+    return {pid: np.array(values, dtype=np.int64) for pid, values in found.items()}

@@ -1,0 +1,205 @@
+"""Drives Nsight Systems through a session around some decode steps of a running server.
+
+The server is started under ``nsys launch``, which collects nothing yet; ``start`` and ``stop``
+frame the steps, and ``shutdown --kill=none`` leaves the server alone. Switches by sub-command as in
+NVIDIA Nsight Systems' User Guide, 2026.2: what is traced goes to ``launch``, what is sampled to
+``start``. Each way in which a report can fail to be one has a class and a message of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+__all__ = ["CaptureFailed", "NsysSession", "launch_prefix", "session_of"]
+
+_SESSION = "servegate-{}"
+_ASK_S = 60.0  # a sub-command that only talks to the session
+_IMPORT_S = 900.0  # stop and export turn events into a report, which takes minutes
+_LEAST_FREE = 4 * 1024**3  # bytes; a report of some seconds has some hundred megabytes
+_POLL_S = 0.5
+
+# What nsys says, and what it means; the words are those of its own messages.
+_KNOWN = (
+    (re.compile(r"no space left", re.IGNORECASE), "disk", "the disk is full"),
+    (
+        re.compile(r"perf_event_paranoid", re.IGNORECASE),
+        "permission",
+        "the kernel forbids sampling (perf_event_paranoid), which servegate does not ask for",
+    ),
+    (
+        re.compile(r"already (?:exists|in use)", re.IGNORECASE),
+        "session-exists",
+        "a session of this name is left from a server that was killed; end it by nsys shutdown",
+    ),
+    (
+        re.compile(r"(?:no such|unknown|invalid|not found).{0,20}session|session.{0,40}not found",
+                   re.IGNORECASE),
+        "no-session",
+        "the session is gone: the server ended, or was not started under nsys launch",
+    ),
+    (
+        re.compile(r"collection is (?:already )?(?:active|running|in progress)", re.IGNORECASE),
+        "busy",
+        "somebody else collects in this session",
+    ),
+)  # fmt: skip
+
+
+class CaptureFailed(RuntimeError):
+    """Why there is no report: class and reason."""
+
+    def __init__(self, failure_class: str, reason: str) -> None:
+        super().__init__(reason)
+        self.failure_class = failure_class
+
+
+def launch_prefix() -> list[str]:
+    """What goes before the server's command; ``{port}`` stands for the server's port."""
+    return [
+        "nsys", "launch", f"--session-new={_SESSION.format('{port}')}", "--trace=cuda",
+        "--cuda-graph-trace=node", "--trace-fork-before-exec=true",
+    ]  # fmt: skip
+
+
+def session_of(base_url: str) -> str:
+    """Name of the session of the server at this address."""
+    return _SESSION.format(urlsplit(base_url).port)
+
+
+class NsysSession:
+    """One capture through the session that a server runs under."""
+
+    def __init__(self, name: str, folder: Path, nsys: str = "nsys") -> None:
+        """A capture that is yet to begin.
+
+        Args:
+            name: Of the session.
+            folder: Where the report goes; exists.
+            nsys: The program.
+        """
+        self.name = name
+        self.report = folder / "decode.nsys-rep"
+        self.export = folder / "decode.sqlite"
+        self._nsys = nsys
+
+    def await_session(self, timeout_s: float) -> None:
+        """Wait until nsys knows the session.
+
+        Raises:
+            CaptureFailed: It does not in time, or there is no nsys, or too little disk.
+        """
+        if shutil.which(self._nsys) is None:
+            raise CaptureFailed("no-nsys", f"{self._nsys} is not on PATH; use capture: torch")
+        free = shutil.disk_usage(self.report.parent).free
+        if free < _LEAST_FREE:
+            raise CaptureFailed(
+                "disk",
+                f"{self.report.parent} has {free / 1e9:.1f} GB left; a report may need "
+                f"{_LEAST_FREE / 1e9:.1f} GB",
+            )
+        deadline = time.monotonic() + timeout_s
+        while self.name not in (known := self._sessions()):
+            if time.monotonic() > deadline:
+                listed = ", ".join(known) if known else "none"
+                raise CaptureFailed(
+                    "no-session",
+                    f"nsys knows no session {self.name} (it knows {listed}); the server must be "
+                    "started under nsys launch, which the plan shows",
+                )
+            time.sleep(_POLL_S)
+
+    def collect(self, until: Callable[[], object]) -> None:
+        """Collect while ``until`` runs, and leave the report behind.
+
+        Raises:
+            CaptureFailed: There is no report.
+        """
+        self._run(
+            ["start", f"--session={self.name}", "--sample=none", "--cpuctxsw=none",
+             "--backtrace=none", f"--output={self.report}", "--force-overwrite=true"],
+            _ASK_S,
+        )  # fmt: skip
+        try:
+            until()
+        finally:
+            # Without a stop nsys goes on until the disk is full.
+            self._run(["stop", f"--session={self.name}"], _IMPORT_S)
+        self._check_report()
+
+    def end(self) -> None:
+        """End the session and leave the server running.
+
+        Raises:
+            CaptureFailed: nsys would not.
+        """
+        self._run(["shutdown", f"--session={self.name}", "--kill=none"], _ASK_S)
+
+    def exported(self) -> Path:
+        """The report as SQLite.
+
+        Raises:
+            CaptureFailed: nsys did not make it, also where it says that it did.
+        """
+        self._run(
+            ["export", "--type=sqlite", "--lazy=false", "--force-overwrite=true",
+             f"--output={self.export}", str(self.report)],
+            _IMPORT_S,
+        )  # fmt: skip
+        if not self.export.is_file() or self.export.stat().st_size == 0:
+            raise CaptureFailed(
+                "no-export", f"nsys export ended well and left no {self.export.name}"
+            )
+        return self.export
+
+    def _check_report(self) -> None:
+        if self.report.is_file() and self.report.stat().st_size > 0:
+            return
+        raw = sorted(self.report.parent.glob("*.qdstrm"))
+        if raw:
+            raise CaptureFailed(
+                "no-importer",
+                f"nsys left {raw[0].name} and no report: its importer is missing or failed; "
+                "install the whole of Nsight Systems on this machine",
+            )
+        raise CaptureFailed(
+            "no-report",
+            f"nsys stop ended well and left no {self.report.name}; nothing was collected",
+        )
+
+    def _sessions(self) -> list[str]:
+        text = self._run(["sessions", "list", "--output-format=json"], _ASK_S)
+        try:
+            found = json.loads(text)
+        except ValueError:
+            # Versions without JSON print a table: ID TIME STATE LAUNCH NAME.
+            return [line.split()[-1] for line in text.splitlines()[1:] if line.strip()]
+        rows = found.get("sessions", []) if isinstance(found, dict) else found
+        return [str(row.get("name", row.get("Name", ""))) for row in rows if isinstance(row, dict)]
+
+    def _run(self, arguments: Sequence[str], timeout_s: float) -> str:
+        command = f"nsys {arguments[0]}"
+        try:
+            done = subprocess.run(
+                [self._nsys, *arguments], check=False, capture_output=True, text=True,
+                timeout=timeout_s, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise CaptureFailed(
+                "hangs", f"{command} did not end within {timeout_s:g} s; its session may be broken"
+            ) from error
+        if done.returncode == 0:
+            return done.stdout
+        said = " ".join((done.stderr + " " + done.stdout).split())
+        for pattern, failure, meaning in _KNOWN:
+            if pattern.search(said):
+                raise CaptureFailed(failure, f"{command}: {meaning}. It said: {said[:300]}")
+        raise CaptureFailed(
+            "nsys", f"{command} ended with exit code {done.returncode}: {said[:300]}"
+        )

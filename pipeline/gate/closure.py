@@ -1,0 +1,211 @@
+"""How much of a change of ITL the traces explain, and by what: the closure row; pure.
+
+A decode step's time is communication that runs alone, other kernels, and gaps (these three add up
+to it, evals/comm_kernels/figures.py). ITL comes from launches that nobody profiled, the parts from
+traced ones, so that they need not add up to the change of ITL; what is left is said, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.layout import LayoutKey
+from pipeline.records import Record, Status
+from pipeline.stats.shifts import LaunchShift, launch_shift, minus
+
+__all__ = ["Closure", "Part", "TooGood", "closure"]
+
+ITL = "median_itl_ms"
+PARTS = {
+    "communication": "exposed_ms",
+    "other kernels": "other_kernels_ms",
+    "gaps": "gaps_ms",
+}
+# A kernel that a backend of communication does not touch runs as fast as before. Clocks and noise
+# move single kernels by a few percent; what is far beyond that, and not tiny, had less to do.
+_FASTER, _OF_STEP = 0.05, 0.005
+
+
+class Part(BaseModel):
+    """One change, arm less reference.
+
+    Attributes:
+        name: What of.
+        reference_ms: Mean over the reference's launches.
+        arm_ms: Mean over the arm's launches.
+        change_ms: The difference; negative: faster.
+        interval: Of the difference, each side with the experiment's error rate; None: one launch.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    reference_ms: float
+    arm_ms: float
+    change_ms: float
+    interval: tuple[float, float] | None
+
+
+class TooGood(BaseModel):
+    """A kernel that is no communication and got faster although nothing should have changed it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kernel: str
+    reference_ms: float
+    arm_ms: float
+
+
+class Closure(BaseModel):
+    """The closure row of one arm on one layout.
+
+    Attributes:
+        layout: The layout.
+        arm: The arm.
+        reference: What it is compared with.
+        itl: Change of ITL, unprofiled; None: see ``missing``.
+        parts: Changes of communication alone, other kernels and gaps, traced.
+        explained: Their sum, launch by launch.
+        unexplained: Change of ITL less what is explained.
+        traced_step: Change of the traced step, which has the profiler's cost in it.
+        too_good: Kernels that got faster although nothing should have changed them, largest first.
+        missing: Why there is no row; "" where there is one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layout: LayoutKey
+    arm: str
+    reference: str
+    itl: Part | None = None
+    parts: list[Part] = []
+    explained: Part | None = None
+    unexplained: Part | None = None
+    traced_step: Part | None = None
+    too_good: list[TooGood] = []
+    missing: str = ""
+
+
+def closure(reference: Sequence[Record], arm: Sequence[Record], alpha: float) -> Closure:
+    """The closure row from records of two arms on one layout; records of other jobs are passed by.
+
+    Args:
+        reference: Records of the reference's launches: latency and comm-kernels.
+        arm: Those of the arm.
+        alpha: Error rate of each side of the intervals.
+
+    Raises:
+        ValueError: There is no record, or they are of several arms or layouts.
+    """
+    for side in (reference, arm):
+        if len({(record.arm, record.layout) for record in side}) != 1:
+            raise ValueError("a closure row needs the records of one arm and layout on each side")
+    if reference[0].layout != arm[0].layout:
+        raise ValueError(f"{reference[0].layout} and {arm[0].layout} are not the same layout")
+    names: dict[str, Any] = {
+        "layout": arm[0].layout,
+        "arm": arm[0].arm,
+        "reference": reference[0].arm,
+    }
+    itl, times = [], []
+    for side in (reference, arm):
+        latencies, traces, missing = _of(side)
+        if missing:
+            return Closure(**names, missing=missing)
+        itl.append(latencies)
+        times.append(traces)
+    return _row(names, itl, times, alpha)
+
+
+_Times = Mapping[int, Mapping[str, Any]]
+
+
+def _of(side: Sequence[Record]) -> tuple[dict[int, float], dict[int, Mapping[str, Any]], str]:
+    """ITL and times by block, and what is missing; "" where nothing is."""
+    arm = side[0].arm
+    kinds = {"latency": "latency", "comm-kernels": "traces"}
+    for kind, what in kinds.items():
+        records = [record for record in side if record.kind == kind]
+        if not records:
+            return {}, {}, f"{arm} has no record of {what}"
+        bad = next((record for record in records if not _counts(record)), None)
+        if bad is not None:
+            return {}, {}, f"{bad.cell} does not count ({bad.status.value}: {bad.reason})"
+    latencies = {r.block: r.metrics[ITL] for r in side if r.kind == "latency" and ITL in r.metrics}
+    traces = {r.block: r.details.get("times", {}) for r in side if r.kind == "comm-kernels"}
+    if not latencies:
+        return {}, {}, f"no latency record of {arm} has {ITL}"
+    for times in traces.values():
+        lacking = [name for name in (*PARTS.values(), "step_ms") if times.get(name) is None]
+        if lacking:
+            why = times.get("refused") or f"no {', '.join(lacking)} in it"
+            return {}, {}, f"a trace of {arm} has no times of a step: {why}"
+    return latencies, traces, ""
+
+
+def _counts(record: Record) -> bool:
+    return record.status is Status.OK and all(p.state != "disproved" for p in record.premises)
+
+
+def _row(
+    names: Mapping[str, Any],
+    itl: Sequence[Mapping[int, float]],
+    times: Sequence[_Times],
+    alpha: float,
+) -> Closure:
+    def taken(*keys: str) -> list[dict[int, float]]:
+        return [
+            {block: sum(float(found[key]) for key in keys) for block, found in side.items()}
+            for side in times
+        ]
+
+    def part(name: str, sides: Sequence[Mapping[int, float]]) -> Part:
+        return _part(name, sides, launch_shift(*sides), alpha)
+
+    explained = taken(*PARTS.values())
+    left = minus(launch_shift(*itl), launch_shift(*explained))
+    rests = [{0: _mean(one) - _mean(other)} for one, other in zip(itl, explained, strict=True)]
+    return Closure(
+        **names,
+        itl=part("ITL", itl),
+        parts=[part(name, taken(key)) for name, key in PARTS.items()],
+        explained=part("explained", explained),
+        unexplained=_part("unexplained", rests, left, alpha),
+        traced_step=part("traced step", taken("step_ms")),
+        too_good=_too_good(*times),
+    )
+
+
+def _part(
+    name: str, sides: Sequence[Mapping[int, float]], shift: LaunchShift, alpha: float
+) -> Part:
+    interval = shift.interval(alpha)
+    return Part(
+        name=name,
+        reference_ms=_mean(sides[0]),
+        arm_ms=_mean(sides[1]),
+        change_ms=shift.change,
+        interval=None if interval is None else (interval[0], interval[1]),
+    )
+
+
+def _mean(values: Mapping[int, float]) -> float:
+    return sum(values.values()) / len(values)
+
+
+def _too_good(reference: _Times, arm: _Times) -> list[TooGood]:
+    """Kernels that every launch of the arm ran faster than any of the reference's, and by much."""
+    step = median(float(times["step_ms"]) for times in reference.values())
+    found = []
+    for name in {name for times in reference.values() for name in times["compute"]}:
+        before = [float(times["compute"].get(name, 0.0)) for times in reference.values()]
+        after = [float(times["compute"].get(name, 0.0)) for times in arm.values()]
+        saved = median(before) - median(after)
+        apart = max(after) < min(before)
+        if apart and saved > _FASTER * median(before) and saved > _OF_STEP * step:
+            found.append(TooGood(kernel=name, reference_ms=median(before), arm_ms=median(after)))
+    return sorted(found, key=lambda kernel: kernel.arm_ms - kernel.reference_ms)

@@ -1,0 +1,179 @@
+"""Driving nsys: the right commands in the right order, and a message for each way to fail.
+
+The nsys here is a script that keeps what it was told and fails where a test wants it to.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evals.comm_kernels import nsys_capture
+from evals.comm_kernels.nsys_capture import CaptureFailed, NsysSession, launch_prefix, session_of
+
+_SCRIPT = """#!{python}
+import json, pathlib, sys, time
+here = pathlib.Path(__file__).parent
+want = json.loads((here / "want.json").read_text())
+with (here / "calls").open("a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + "\\n")
+verb = sys.argv[1]
+told = want.get(verb, {{}})
+time.sleep(told.get("sleep", 0))
+sys.stdout.write(told.get("out", ""))
+sys.stderr.write(told.get("err", ""))
+options = dict(a.lstrip("-").split("=", 1) for a in sys.argv[2:] if "=" in a)
+if verb == "start":
+    (here / "output").write_text(options["output"])
+report = pathlib.Path((here / "output").read_text()) if (here / "output").exists() else None
+if verb == "stop" and report and told.get("leaves", "report") == "report":
+    report.write_bytes(b"report")
+if verb == "stop" and report and told.get("leaves") == "raw":
+    report.with_suffix(".qdstrm").write_bytes(b"raw")
+if verb == "export" and told.get("leaves", "export") == "export":
+    pathlib.Path(options["output"]).write_bytes(b"SQLite format 3" + bytes(1))
+sys.exit(told.get("code", 0))
+"""
+
+LISTED = json.dumps([{"id": "1", "name": "servegate-3000", "state": "Launched"}])
+
+
+class FakeNsys:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.program = folder / "nsys"
+        self.program.write_text(_SCRIPT.format(python=sys.executable), encoding="utf-8")
+        self.program.chmod(0o755)
+        self.wants()
+
+    def wants(self, **verbs: dict[str, object]) -> None:
+        wanted = {"sessions": {"out": LISTED}} | verbs
+        (self.folder / "want.json").write_text(json.dumps(wanted), encoding="utf-8")
+
+    def calls(self) -> list[list[str]]:
+        lines = (self.folder / "calls").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def nsys(tmp_path: Path) -> FakeNsys:
+    return FakeNsys(tmp_path / "bin")
+
+
+@pytest.fixture
+def session(nsys: FakeNsys, tmp_path: Path) -> NsysSession:
+    (tmp_path / "traces").mkdir()
+    return NsysSession("servegate-3000", tmp_path / "traces", str(nsys.program))
+
+
+def whole(session: NsysSession, until: Callable[[], object] = lambda: None) -> Path:
+    session.await_session(0.0)
+    session.collect(until)
+    session.end()
+    return session.exported()
+
+
+def test_launch_start_stop_shutdown(nsys: FakeNsys, session: NsysSession) -> None:
+    seen: list[int] = []
+    export = whole(session, lambda: seen.append(len(nsys.calls())))
+    assert export.name == "decode.sqlite"
+    assert [call[0] for call in nsys.calls()] == ["sessions", "start", "stop", "shutdown", "export"]
+    assert seen == [2]  # between start and stop
+    assert "--kill=none" in nsys.calls()[3]
+    for call in nsys.calls()[1:4]:
+        assert "--session=servegate-3000" in call
+    assert {"--type=sqlite", "--lazy=false"} <= set(nsys.calls()[4])
+
+
+def test_the_server_is_started_under_the_session_of_its_port() -> None:
+    prefix = launch_prefix()
+    assert prefix[:2] == ["nsys", "launch"]
+    assert "--cuda-graph-trace=node" in prefix
+    assert "--trace-fork-before-exec=true" in prefix
+    assert f"--session-new={session_of('http://127.0.0.1:3000')}" in [
+        word.replace("{port}", "3000") for word in prefix
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wants", "failure", "said"),
+    [
+        ({"sessions": {"out": "[]"}}, "no-session", "knows no session servegate-3000 .it knows no"),
+        (
+            {"sessions": {"out": "ID TIME STATE LAUNCH NAME\n1 00:01 Launched 1 other\n"}},
+            "no-session",
+            "it knows other",
+        ),
+        ({"sessions": {"code": 1, "err": "boom"}}, "nsys", "nsys sessions ended with exit code 1"),
+        (
+            {"start": {"code": 1, "err": "session servegate-3000 not found"}},
+            "no-session",
+            "nsys start: the session is gone",
+        ),
+        (
+            {"start": {"code": 1, "err": "A collection is already running"}},
+            "busy",
+            "somebody else collects",
+        ),
+        ({"start": {"code": 1, "err": "Session name already exists"}}, "session-exists", "is left"),
+        (
+            {"start": {"code": 1, "err": "check /proc/sys/kernel/perf_event_paranoid"}},
+            "permission",
+            "perf_event_paranoid",
+        ),
+        ({"stop": {"code": 1, "err": "write: No space left on device"}}, "disk", "disk is full"),
+        ({"stop": {"leaves": "nothing"}}, "no-report", "left no decode.nsys-rep"),
+        ({"stop": {"leaves": "raw"}}, "no-importer", "decode.qdstrm and no report: its importer"),
+        ({"export": {"leaves": "nothing"}}, "no-export", "ended well and left no decode.sqlite"),
+        ({"shutdown": {"code": 9}}, "nsys", "nsys shutdown ended with exit code 9"),
+    ],
+)
+def test_each_failure_has_its_own_message(
+    wants: dict[str, dict[str, object]],
+    failure: str,
+    said: str,
+    nsys: FakeNsys,
+    session: NsysSession,
+) -> None:
+    nsys.wants(**wants)
+    with pytest.raises(CaptureFailed, match=said) as error:
+        whole(session)
+    assert error.value.failure_class == failure
+
+
+def test_a_table_of_sessions_is_read_too(nsys: FakeNsys, session: NsysSession) -> None:
+    nsys.wants(sessions={"out": "ID TIME STATE LAUNCH NAME\n1 00:01 Launched 1 servegate-3000\n"})
+    assert whole(session).is_file()
+
+
+def test_what_fails_while_it_collects_still_stops_it(nsys: FakeNsys, session: NsysSession) -> None:
+    def fail() -> None:
+        raise ValueError("no token came")
+
+    with pytest.raises(ValueError, match="no token came"):
+        session.collect(fail)
+    assert [call[0] for call in nsys.calls()] == ["start", "stop"]
+
+
+def test_a_stop_that_hangs(
+    nsys: FakeNsys, session: NsysSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nsys_capture, "_IMPORT_S", 0.5)
+    nsys.wants(stop={"sleep": 30})
+    with pytest.raises(CaptureFailed, match=r"nsys stop did not end within 0.5 s"):
+        session.collect(lambda: None)
+
+
+def test_no_nsys_and_no_room(
+    session: NsysSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CaptureFailed, match="nothing is not on PATH; use capture: torch"):
+        NsysSession("x", tmp_path, "nothing").await_session(0.0)
+    monkeypatch.setattr(nsys_capture, "_LEAST_FREE", 1 << 62)
+    with pytest.raises(CaptureFailed, match="GB left; a report may need"):
+        session.await_session(0.0)
