@@ -203,7 +203,8 @@ def test_the_real_loader_reads_gpqas_columns_from_local_parquet(
         {
             "Pre-Revision Question": "an older text", "Question": f"Which of these is {n}?",
             "Correct Answer": f"right {n}", "Incorrect Answer 1": "one",
-            "Incorrect Answer 2": "two", "Incorrect Answer 3": " three ", "Explanation": "because", "Record ID": f"rec{n}",
+            "Incorrect Answer 2": "two", "Incorrect Answer 3": " three ",
+            "Explanation": "because", "Record ID": f"rec{n}",
             "Writer's Difficulty Estimate": "Hard graduate level (could be solved by ...)",
             "High-level domain": "Physics", "Extra Revised Question": None,
         }
