@@ -22,7 +22,7 @@ from tests.pipeline.runs import experiment, only_run, records, servegate
 
 # Starts what it is given in its own place, where nsys launch does beside it.
 _NSYS = """#!{python}
-import json, os, pathlib, shutil, sys
+import os, pathlib, shutil, sys
 here = pathlib.Path(__file__).parent
 options = dict(a.lstrip("-").split("=", 1) for a in sys.argv[2:] if "=" in a)
 verb, names = sys.argv[1], here / "names"
@@ -36,7 +36,9 @@ if verb == "launch":
         rest.pop(0)
     os.execv(rest[0], rest)
 if verb == "sessions":
-    print(json.dumps([{{"name": name}} for name in names.read_text().split()]))
+    print("ID TIME STATE LAUNCH NAME")
+    for name in names.read_text().split():
+        print("10457 00:06 Launched 1", name)
 if verb == "start":
     (here / "output").write_text(options["output"])
 if verb == "stop":
