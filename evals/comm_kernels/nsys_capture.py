@@ -4,7 +4,8 @@ The server is started under ``nsys launch``, which collects nothing yet; ``start
 frame the steps, and ``shutdown --kill=none`` leaves the server alone. Switches by sub-command as in
 NVIDIA Nsight Systems' User Guide, 2026.2: what is traced goes to ``launch``, what is sampled to
 ``start``. A ``start`` for a session that nobody knows makes one and ends well (tried with 2025.3),
-so the session is asked for first. Each way in which a report can fail to be one has a class and a message of its own.
+so the session is asked for first. Each way in which a report can fail to be one has a class and a
+message of its own.
 """
 
 from __future__ import annotations
