@@ -65,19 +65,25 @@ def read_cell(cell: Path, returncode: int, *, max_error_rate: float) -> Outcome:
             failure_class="bad-output",
             reason=f"{ANSWERS} holds samples that were not planned or are there twice: {surplus}",
         )
+    every = answers
     if stop is not None:
         protocol = protocol.model_copy(update={"ids": protocol.ids[: stop.questions]})
         answers = counted(answers, protocol.ids, stop)
         missing = _compare_with_plan(protocol, answers)[0]
     outcome = _judge(cell, protocol, answers, returncode, missing, max_error_rate)
-    return outcome if stop is None else _stopped(outcome, stop)
+    return outcome if stop is None else _stopped(cell, outcome, stop, every)
 
 
-def _stopped(outcome: Outcome, stop: Stop) -> Outcome:
+def _stopped(cell: Path, outcome: Outcome, stop: Stop, every: list[Answer]) -> Outcome:
+    """The outcome of the counted answers; how full the server was kept, all of them tell."""
     return replace(
         outcome,
         counts={**outcome.counts, "examples": stop.questions},
-        details={**outcome.details, "stopped": stop.model_dump()},
+        details={
+            **outcome.details,
+            "in_flight": _in_flight(cell, every),
+            "stopped": stop.model_dump(),
+        },
         artifacts={**outcome.artifacts, "stop": STOP},
     )
 
@@ -170,11 +176,16 @@ def _compare_with_plan(protocol: Protocol, answers: list[Answer]) -> tuple[int, 
     return len(planned - found.keys()), shown
 
 
+def _in_flight(cell: Path, answers: list[Answer]) -> float | None:
+    """Requests at once of this attempt; what was carried over was asked of another server."""
+    kept = {(one.id, one.repeat) for one in carried(cell)}
+    return marks.in_flight([a for a in answers if (a.id, a.repeat) not in kept])
+
+
 def _details(cell: Path, protocol: Protocol, answers: list[Answer]) -> dict[str, Any]:
     details = protocol.model_dump(exclude={"ids", "schema_version"})
-    kept = {(one.id, one.repeat) for one in carried(cell)}
-    details["carried"] = len(kept)
-    details["in_flight"] = marks.in_flight([a for a in answers if (a.id, a.repeat) not in kept])
+    details["carried"] = len(carried(cell))
+    details["in_flight"] = _in_flight(cell, answers)
     tokens = [a.completion_tokens for a in answers if a.completion_tokens is not None]
     details["mean_completion_tokens"] = sum(tokens) / len(tokens) if tokens else None
     try:

@@ -74,6 +74,23 @@ FAMILIES = (
         r"|rmsNormLamport|lamport_style_one_shot_all_reduce_norm_kernel)\b",
         "flashinfer 0.7.2, data/{csrc,include}; from TensorRT-LLM",
     ),
+    _family(
+        "flashinfer-a2a",
+        r"\b(?:moeA2A(?:Prepare)?(?:Dispatch|Combine)Kernel|kernel_flashinfer_mnnvl_moe_alltoall_\w+)",
+        "flashinfer 0.7.2, data/csrc/nv_internal/tensorrt_llm/kernels/communicationKernels",
+    ),
+    _family(
+        "flashinfer-pcie",
+        r"\b(?:ipc_(?:rsag|topo_rsag8|tp2_remote)\w*_kernel|push_oneshot_param_kernel)\b",
+        "flashinfer 0.7.2, include/flashinfer/comm/pcie_ipc_all_reduce.cuh",
+    ),
+    _family(
+        "sglang-gather",
+        r"\b(?:sp_collective::\w+_kernel|_all_gather_kernel_inner"
+        r"|muse_spark_all_gather_norm_residual_\w+)\b",
+        "sglang 0.5.23, kernels/jit/csrc/{kimi_k3/comm/sp_collective,muse_spark/*}.cuh and "
+        "srt/distributed/device_communicators/triton_symm_mem_ag.py",
+    ),
     _family("deepep", r"\bdeep_ep::", "DeepEP, csrc/kernels"),
     _family("nvshmem", r"\bnvshmem", "NVSHMEM's device library"),
     _family("mscclpp", r"\bmscclpp::", "MSCCL++"),
@@ -91,7 +108,9 @@ FAMILIES = (
 _MODE = re.compile(r"MixedCommMode\)(\w+)|\b(OPT_(?:WAITS|BYTES\d)_(?:MC|UC))\b")
 
 _SUSPICIOUS = re.compile(
-    r"reduce_scatter|all_?gather|all_?reduce|nvls|multimem|p2p|a2a|all_?to_?all", re.IGNORECASE
+    r"reduce_?scatter|all_?gather|all_?reduce|nvls|multimem|p2p|a2a|all_?to_?all|nccl|lamport"
+    r"|one_?shot|two_?shot",
+    re.IGNORECASE,
 )
 
 

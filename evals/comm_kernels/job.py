@@ -9,17 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evals.client import kept_failure
-from evals.comm_kernels.analysis import Known, matched
-from evals.comm_kernels.counts import count
 from evals.comm_kernels.files import FACTS, TRACES, trace_files
 from evals.comm_kernels.settings import CommKernelsSettings
-from evals.comm_kernels.table import TraceError
-from evals.comm_kernels.times import timed
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 
 __all__ = ["CommKernelsJob", "CommKernelsSettings"]
@@ -82,8 +77,8 @@ class CommKernelsJob:
             return Outcome(status="failed", failure_class=told[0], reason=told[1])
         try:
             facts = json.loads((cell / FACTS).read_text(encoding="utf-8"))
-            ranks, layers = int(facts["ranks"]), facts["layers"]
-            known = _known(facts)
+            ranks = int(facts["ranks"])
+            facts["layers"]
         except (OSError, ValueError, KeyError):
             reason = f"the client ended with exit code {returncode} before it traced anything"
             return Outcome(status="failed", failure_class="no-output", reason=reason)
@@ -92,34 +87,10 @@ class CommKernelsJob:
         if len(files) != wanted or returncode != 0:
             reason = f"{len(files)} traces, not {wanted}; the client ended with {returncode}"
             return Outcome(status="failed", failure_class="incomplete", reason=reason)
-        try:
-            table, found = matched(files)
-            if len(table.ranks) != ranks:
-                raise TraceError(f"the trace has {len(table.ranks)} of the server's {ranks} ranks")
-        except TraceError as error:
-            return Outcome(status="invalid", failure_class="trace", reason=str(error))
-        kernels = count(table, found)
-        metrics, times = timed(table, found, known)
-        return Outcome(
-            status="ok",
-            metrics=metrics,
-            counts={key: kernels[key] for key in ("ranks", "steps", "skipped_steps", "kernels")},
-            details={"kernels": {**kernels, "layers": layers}, "times": times},
-            artifacts={path.name: f"{TRACES}/{path.name}" for path in files},
-        )
+        # numpy and what reads traces: a third of a second that only this pays.
+        from evals.comm_kernels.outcome import outcome_of
 
-
-def _known(facts: Mapping[str, Any]) -> Known:
-    """What the server said of its layout; of a cell of before it was asked, nothing."""
-    if "attention_dp" not in facts:
-        return Known(layers=facts["layers"])
-    attention_dp = int(facts["attention_dp"])
-    return Known(
-        attention_tp=max(1, int(facts["ranks"]) // attention_dp),
-        attention_dp=attention_dp,
-        ep=int(facts["ep"]),
-        layers=facts["layers"],
-    )
+        return outcome_of(files, facts)
 
 
 def _ours(settings: JobSettings) -> CommKernelsSettings:

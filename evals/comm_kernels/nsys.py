@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,14 +24,15 @@ __all__ = ["read_nsys"]
 _RANK = re.compile(r"-TP-(\d+)|\brank[-_]?(\d+)")
 _CALLS = "CUPTI_ACTIVITY_KIND_RUNTIME"
 _MOST_IDS = 10_000_000
+_SPARSE = 997  # every so many rows are looked at for the processes that there are
 
 
 def _unpack(columns: Sequence[Ints]) -> Sequence[Ints]:
-    start, end, owner, stream_name, replay = columns
-    # globalPid is vm, pid and thread, the last two of 24 bits (nsys-exporter's manual), the thread
-    # is 0, and a pid of Linux has 22.
-    pid_device = (owner >> 16 & 0x3FFFFF00) | (owner & 0xFF)
-    return start, end, pid_device, stream_name >> 32, stream_name & 0xFFFFFFFF, replay
+    start, end, stream_name, owner_replay = columns
+    low = 0xFFFFFFFF
+    replay = owner_replay & low
+    replay[replay == low] = NONE
+    return start, end, owner_replay >> 32, stream_name >> 32, stream_name & low, replay
 
 
 def _query(replay: str) -> Query:
@@ -41,9 +42,10 @@ def _query(replay: str) -> Query:
         expressions=(
             "start",
             '"end"',
-            "globalPid + deviceId",
             "(streamId << 32) | demangledName",
-            replay,
+            # A globalPid is vm, pid and thread, the last two of 24 bits (nsys-exporter's manual); a
+            # pid of Linux has 22. Correlations have 32 bits, and NONE takes the last of them.
+            f"((globalPid >> 24 & 4194303) << 40) + (deviceId << 32) + ({replay} & 4294967295)",
         ),
         unpack=_unpack,
         dtypes=(np.int64, np.int64, np.int32, np.int32, np.int32, np.int64),
@@ -95,8 +97,7 @@ def _ranks(columns: Sequence[Ints], facts: _Facts, path: Path) -> list[RankKerne
     """One entry for each process and device with kernels of graphs, in the order of GPUs."""
     start, end, owned, stream, names_of, replay = columns
 
-    def rank_of(owner: int) -> RankKernels | None:
-        at = np.flatnonzero(owned == owner)
+    def rank_of(owner: int, at: Ints) -> RankKernels | None:
         begun = start[at]
         if begun.min() < 0:  # what nsys could not place in time
             at = at[begun >= 0]
@@ -117,21 +118,26 @@ def _ranks(columns: Sequence[Ints], facts: _Facts, path: Path) -> list[RankKerne
         )
         return stepped(rows, Origin(rank=UNKNOWN_RANK, source=path, device="gpu"))
 
-    def place(owner: int) -> tuple[int, int]:
+    def place(found: tuple[int, Ints]) -> tuple[int, int]:
+        owner = found[0]
         device = owner & 0xFF
         return facts.gpus.get((owner >> 8, device), device), owner
 
     owners = sorted(_owners(owned), key=place)
     with ThreadPoolExecutor(threads()) as pool:
-        return [rank for rank in pool.map(rank_of, owners) if rank is not None]
+        ranks = pool.map(lambda found: rank_of(*found), owners)
+        return [rank for rank in ranks if rank is not None]
 
 
-def _owners(owned: Ints) -> Iterator[int]:
-    """The different values; there are few, so that sorting millions would be a waste."""
-    rest = owned
-    while len(rest):
-        yield int(rest[0])
-        rest = rest[rest != rest[0]]
+def _owners(owned: Ints) -> list[tuple[int, Ints]]:
+    """The different values and the rows of each; there are few values and millions of rows."""
+    values = np.unique(owned[::_SPARSE])
+    with ThreadPoolExecutor(threads()) as pool:
+        rows = list(pool.map(lambda value: np.flatnonzero(owned == value), values))
+    if sum(map(len, rows)) < len(owned):
+        values = np.unique(owned)
+        rows = [np.flatnonzero(owned == value) for value in values]
+    return list(zip(values.tolist(), rows, strict=True))
 
 
 def _used(ids: Ints) -> tuple[Sequence[int], Ints]:

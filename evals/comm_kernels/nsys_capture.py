@@ -3,12 +3,13 @@
 The server is started under ``nsys launch``, which collects nothing yet; ``start`` and ``stop``
 frame the steps, and ``shutdown --kill=none`` leaves the server alone. Switches by sub-command as in
 NVIDIA Nsight Systems' User Guide, 2026.2: what is traced goes to ``launch``, what is sampled to
-``start``. Each way in which a report can fail to be one has a class and a message of its own.
+``start``. A ``start`` for a session that nobody knows makes one and ends well (tried with 2025.3),
+so the session is asked for first. Each way in which a report can fail to be one has a class and a
+message of its own.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -25,31 +26,30 @@ _IMPORT_S = 900.0  # stop and export turn events into a report, which takes minu
 _LEAST_FREE = 4 * 1024**3  # bytes; a report of some seconds has some hundred megabytes
 _POLL_S = 0.5
 
-# What nsys says, and what it means; the words are those of its own messages.
+# What nsys says, and what it means; the words of 2025.3 where a sub-command is named.
 _KNOWN = (
-    (re.compile(r"no space left", re.IGNORECASE), "disk", "the disk is full"),
+    (r"no space left", "disk", "the disk is full"),
     (
-        re.compile(r"perf_event_paranoid", re.IGNORECASE),
+        r"perf_event_paranoid",
         "permission",
         "the kernel forbids sampling (perf_event_paranoid), which servegate does not ask for",
     ),
     (
-        re.compile(r"already (?:exists|in use)", re.IGNORECASE),
-        "session-exists",
-        "a session of this name is left from a server that was killed; end it by nsys shutdown",
-    ),
-    (
-        re.compile(r"(?:no such|unknown|invalid|not found).{0,20}session|session.{0,40}not found",
-                   re.IGNORECASE),
-        "no-session",
-        "the session is gone: the server ended, or was not started under nsys launch",
-    ),
-    (
-        re.compile(r"collection is (?:already )?(?:active|running|in progress)", re.IGNORECASE),
+        r"^start .*configuring is not allowed in this state",
         "busy",
         "somebody else collects in this session",
     ),
-)  # fmt: skip
+    (
+        r"^stop .*collection stop is not allowed in this state",
+        "not-collecting",
+        "nothing was being collected any more; somebody else stopped it, or the server ended",
+    ),
+    (
+        r"(?:no such|unknown|invalid) session|session\b.{0,60}(?:not found|does not exist)",
+        "no-session",
+        "the session is gone: the server ended, or was not started under nsys launch",
+    ),
+)
 
 
 class CaptureFailed(RuntimeError):
@@ -174,14 +174,9 @@ class NsysSession:
         )
 
     def _sessions(self) -> list[str]:
-        text = self._run(["sessions", "list", "--output-format=json"], _ASK_S)
-        try:
-            found = json.loads(text)
-        except ValueError:
-            # Versions without JSON print a table: ID TIME STATE LAUNCH NAME.
-            return [line.split()[-1] for line in text.splitlines()[1:] if line.strip()]
-        rows = found.get("sessions", []) if isinstance(found, dict) else found
-        return [str(row.get("name", row.get("Name", ""))) for row in rows if isinstance(row, dict)]
+        # A table of ID, TIME, STATE, LAUNCH and NAME; 2025.3 has no other form of it.
+        text = self._run(["sessions", "list"], _ASK_S)
+        return [line.split()[-1] for line in text.splitlines()[1:] if line.strip()]
 
     def _run(self, arguments: Sequence[str], timeout_s: float) -> str:
         command = f"nsys {arguments[0]}"
@@ -198,7 +193,7 @@ class NsysSession:
             return done.stdout
         said = " ".join((done.stderr + " " + done.stdout).split())
         for pattern, failure, meaning in _KNOWN:
-            if pattern.search(said):
+            if re.search(pattern, f"{arguments[0]} {said}", re.IGNORECASE):
                 raise CaptureFailed(failure, f"{command}: {meaning}. It said: {said[:300]}")
         raise CaptureFailed(
             "nsys", f"{command} ended with exit code {done.returncode}: {said[:300]}"

@@ -13,8 +13,10 @@ from evals.comm_kernels.table import KernelTable, RankKernels, TraceError
 __all__ = ["aligned"]
 
 _EDGE, _OTHER, _SPANS = "first and last", "of another size", "no decode"
-# Steps of ranks are the same ones when nearly all of them overlap in time, and are not when few do.
-_SAME, _NOT_SAME = 0.9, 0.5
+# Steps of ranks are the same ones when nearly all of them share most of their time; clocks do not
+# agree when nearly none does.
+_SAME, _NO_CLOCK = 0.9, 0.1
+_ENOUGH = 4  # pairs; of more, the first and the last are not asked
 
 
 def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
@@ -109,18 +111,17 @@ def _shift(base: RankKernels, other: RankKernels) -> int:
     """
     if base is other:
         return 0
-    shares = {shift: _overlapping(base, other, shift) for shift in (-1, 0, 1)}
+    shares = {shift: _sharing(base, other, shift) for shift in (-1, 0, 1)}
     best = max(shares, key=lambda shift: (shares[shift], -abs(shift)))
-    rest = max(share for shift, share in shares.items() if shift != best)
-    if shares[best] >= _SAME and rest <= _NOT_SAME:
+    # Spans on a host are as long as its noise makes them.
+    if shares[best] >= _SAME or base.by_batch:
         return best
-    if base.steps == other.steps and best == 0:
-        return 0
-    if base.steps == other.steps and max(shares.values()) <= _NOT_SAME:
-        return 0
-    fitting = [shift for shift in (-1, 0, 1) if _alike(base, other, shift)]
-    if base.steps != other.steps and len(fitting) == 1:
-        return fitting[0]
+    if shares[best] <= _NO_CLOCK:
+        if base.steps == other.steps:
+            return 0
+        fitting = [shift for shift in (-1, 0, 1) if _alike(base, other, shift)]
+        if len(fitting) == 1:
+            return fitting[0]
     raise TraceError(
         f"rank {base.rank} has {base.steps} decode steps and rank {other.rank} has {other.steps}, "
         "and neither their times nor their sizes tell which belong together; trace again"
@@ -128,22 +129,28 @@ def _shift(base: RankKernels, other: RankKernels) -> int:
 
 
 def _pairs(base: RankKernels, other: RankKernels, shift: int) -> tuple[slice, slice]:
+    """Steps of both that would belong together; the ends may be torn and are left out."""
     low = max(0, -shift)
     high = min(base.steps, other.steps - shift)
+    if high - low > _ENOUGH:
+        low, high = low + 1, high - 1
     return slice(low, high), slice(low + shift, high + shift)
 
 
-def _overlapping(base: RankKernels, other: RankKernels, shift: int) -> float:
+def _sharing(base: RankKernels, other: RankKernels, shift: int) -> float:
+    """Share of the pairs that run at once for more than half of the shorter one's time."""
     ours, theirs = _pairs(base, other, shift)
-    meet = (base.begins[ours] < other.ends[theirs]) & (other.begins[theirs] < base.ends[ours])
-    return float(meet.mean()) if len(meet) else 0.0
+    begins = np.maximum(base.begins[ours], other.begins[theirs])
+    together = np.minimum(base.ends[ours], other.ends[theirs]) - begins
+    shorter = np.minimum(
+        base.ends[ours] - base.begins[ours], other.ends[theirs] - other.begins[theirs]
+    )
+    return float((2 * together > shorter).mean()) if len(shorter) else 0.0
 
 
 def _alike(base: RankKernels, other: RankKernels, shift: int) -> bool:
     ours, theirs = _pairs(base, other, shift)
-    missing = abs(base.steps - other.steps)
-    one, two = base.signature[ours], other.signature[theirs]
-    return len(one) >= max(base.steps, other.steps) - missing and np.array_equal(one, two)
+    return np.array_equal(base.signature[ours], other.signature[theirs])
 
 
 def _usual(

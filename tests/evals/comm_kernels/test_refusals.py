@@ -122,6 +122,24 @@ def test_a_missing_rank(tmp_path: Path) -> None:
         matched(paths[:3])  # the traces themselves know of four
 
 
+def test_each_rank_lost_another_step(tmp_path: Path) -> None:
+    rows = Schedule(ranks=2, steps=12, parts=PARTS).run()[0]
+    rows = without(rows, lambda k: k[:2] in ((0, 4), (1, 8)))
+    with pytest.raises(TraceError, match="rank 0 has 11 decode steps and rank 1 has 11, and neith"):
+        matched(write_kineto(tmp_path, rows, 2))
+
+
+def test_steps_on_other_machines_are_told_by_their_sizes(tmp_path: Path) -> None:
+    rows = [k for k in kernels() if k.rank < 2 and (k.step != 3 or k.name != ALL_GATHER)]
+    rows = without(rows, lambda k: k[:2] == (1, 0))
+    far = [k._replace(start=k.start + 10**10, end=k.end + 10**10) if k.rank else k for k in rows]
+    table, _ = matched(write_kineto(tmp_path, far, 2))
+    assert table.numbers.tolist() == [2, 4, 5, 6]
+    alike = [k for k in far if k.step != 3]
+    with pytest.raises(TraceError, match="neither their times nor their sizes tell"):
+        matched(write_kineto(tmp_path / "alike", alike, 2))
+
+
 def test_clocks_of_other_machines_cannot_be_compared_but_steps_counted(tmp_path: Path) -> None:
     far = [
         k._replace(start=k.start + 10**10, end=k.end + 10**10) if k.rank else k for k in kernels()

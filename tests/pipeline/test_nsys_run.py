@@ -1,0 +1,89 @@
+"""A run whose kernels are traced by nsys: the server starts under it and outlives its session."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.generated_traces import (
+    ALL_GATHER,
+    REDUCE_SCATTER,
+    Collective,
+    Compute,
+    Part,
+    Schedule,
+    write_nsys,
+)
+from tests.pipeline.runs import experiment, only_run, records, servegate
+
+# Starts what it is given in its own place, where nsys launch does beside it.
+_NSYS = """#!{python}
+import os, pathlib, shutil, sys
+here = pathlib.Path(__file__).parent
+options = dict(a.lstrip("-").split("=", 1) for a in sys.argv[2:] if "=" in a)
+verb, names = sys.argv[1], here / "names"
+with (here / "calls").open("a") as calls:
+    calls.write(verb + "\\n")
+if verb == "launch":
+    with names.open("a") as file:
+        file.write(options["session-new"] + "\\n")
+    rest = sys.argv[2:]
+    while rest[0].startswith("--"):
+        rest.pop(0)
+    os.execv(rest[0], rest)
+if verb == "sessions":
+    print("ID TIME STATE LAUNCH NAME")
+    for name in names.read_text().split():
+        print("10457 00:06 Launched 1", name)
+if verb == "start":
+    (here / "output").write_text(options["output"])
+if verb == "stop":
+    pathlib.Path((here / "output").read_text()).write_bytes(b"report")
+if verb == "export":
+    shutil.copy(here / "made.sqlite", options["output"])
+"""
+
+PAIRS = ((0, 1), (2, 3))
+
+
+def test_a_run_under_nsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "nsys").write_text(_NSYS.format(python=sys.executable), encoding="utf-8")
+    (tools / "nsys").chmod(0o755)
+    layer: list[Part] = [
+        Compute(9_000, 31_000),
+        Collective(REDUCE_SCATTER, 3_001, PAIRS),
+        Collective(ALL_GATHER, 5_003),
+        Collective(REDUCE_SCATTER, 5_009),
+        Collective(ALL_GATHER, 3_011, PAIRS),
+    ]
+    kernels, answers = Schedule(ranks=4, steps=8, parts=layer * 4).run()
+    write_nsys(tools / "made.sqlite", [kernels], 4)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    job = {
+        "kind": "comm-kernels", "capture": "nsys", "concurrency": 2, "layers": 4,
+        "deadline_s": 60,
+    }  # fmt: skip
+    file = experiment(
+        tmp_path,
+        arms={"nccl": {"preset": "nccl"}},
+        layouts=[{"tp": 4, "attention_dp": [2], "ep": 4}],
+        jobs={"kernels": job},
+        gates={},
+    )
+    done = servegate("run", file, "--out", tmp_path / "runs", "--exit-by", "records", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    verbs = (tools / "calls").read_text(encoding="utf-8").split()
+    assert verbs == ["launch", "sessions", "start", "stop", "shutdown", "export"]
+    (record,) = records(only_run(tmp_path)).values()
+    waited, alone = answers.cut()
+    assert record["metrics"]["comm_without_imbalance_ms"] == pytest.approx(alone, abs=1e-9)
+    assert record["metrics"]["comm_with_imbalance_ms"] == pytest.approx(waited, abs=1e-9)
+    assert [p["state"] for p in record["premises"] if p["name"] == "decode kernels"] == ["proved"]
+    launch = next(only_run(tmp_path).glob("launches/*/launch.json"))
+    assert json.loads(launch.read_text(encoding="utf-8"))["argv"][:2] == ["nsys", "launch"]
