@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evals import hub
-from evals.accuracy_files import ANSWERS, PROGRESS, PROTOCOL, read_cell
+from evals.accuracy_cell import read_cell
+from evals.accuracy_files import ANSWERS, PROGRESS, PROTOCOL
 from evals.accuracy_settings import BENCHMARKS, AccuracySettings, shots_path
 from evals.data import load_local, load_shots, shared_problem
 from evals.job import Endpoint, JobSettings, Outcome, Progress
@@ -116,6 +117,12 @@ def _check_sampling(settings: AccuracySettings) -> list[str]:
         problems.append(
             "seed: every repeat would be sampled with the same seed; leave it out, or set repeats 1"
         )
+    if settings.api == "completion" and settings.chat_template_kwargs:
+        problems.append(
+            "chat_template_kwargs: a completion has no chat template; leave it out, or set api chat"
+        )
+    if settings.api == "completion" and settings.benchmark in _WITH_IMAGES:
+        problems.append("api: a completion takes no images; set api chat")
     if any(not text for text in settings.stop):
         problems.append("stop: an empty text would end every answer at once; remove it")
     return problems

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,12 @@ from evals.accuracy_files import ANSWERS, FAILURE, SUMMARY
 from evals.accuracy_protocol import prepare
 from evals.accuracy_settings import AccuracySettings
 from evals.answer_log import AnswerLog, write_whole
+from evals.carrying import carried
+from evals.completions import ChatOverCompletions
 from evals.data import DataSet
+from evals.job import Answer
 from evals.questions import DataError, Question
+from evals.stopping import end_when_told
 
 if TYPE_CHECKING:
     from sgl_eval.sampler import ChatCompletionSampler
@@ -45,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data, prompt = prepare(settings, cell)
     except DataError as error:
         return _fail(cell, "bad-data", str(error), EXIT_BAD_DATA)
+    if settings.stages > 1:
+        end_when_told(cell)
     given_up = _ask(settings, data, prompt, options, cell)
     return EXIT_SERVER_GONE if given_up else EXIT_OK
 
@@ -87,21 +94,48 @@ def _ask(
         on_give_up=lambda reason: _server_gone(cell, f"{reason} ({options.base_url})"),
     )
     levels = {question.id: question.level for question in data.questions}
-    examples = [_example(question) for question in data.questions]
-    with AnswerLog(cell, total=len(examples) * settings.repeats, levels=levels) as log:
+    kept = carried(cell)
+    total = len(data.questions) * settings.repeats
+    with AnswerLog(cell, total=total, levels=levels, kept=kept) as log:
+        if len(kept) == total:
+            return False
+        examples, names = _to_ask(data, settings.repeats, kept)
         result = registry.get(settings.benchmark).run(
             sampler=guard,
             gen=_gen_config(settings),
-            n_repeats=settings.repeats,
+            n_repeats=1 if kept else settings.repeats,
             num_examples=None,
             num_threads=settings.concurrency,
-            predictions_writer=log,
+            predictions_writer=log.named(names),
             load_examples=lambda _count: examples,
             prompt_yaml=prompt,
         )
-    summary = {"aggregate": result.aggregate, "latency_s": result.latency}
-    write_whole(cell / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    if not kept:  # of a part of the samples it would say something else
+        summary = {"aggregate": result.aggregate, "latency_s": result.latency}
+        write_whole(cell / SUMMARY, json.dumps(summary, indent=1) + "\n")
     return bool(guard.reason)
+
+
+def _to_ask(
+    data: DataSet, repeats: int, kept: Sequence[Answer]
+) -> tuple[list[Example], dict[str, tuple[str, int]]]:
+    """What sgl-eval is to ask, and question and repeat behind each id where those are not its own.
+
+    sgl-eval asks every example equally often. Where some answers are there already, each missing
+    one becomes an example of its own, asked once.
+    """
+    if not kept:
+        return [_example(question) for question in data.questions], {}
+    there = {(one.id, one.repeat) for one in kept}
+    examples: list[Example] = []
+    names: dict[str, tuple[str, int]] = {}
+    for question in data.questions:
+        for repeat in range(repeats):
+            if (question.id, repeat) not in there:
+                name = f"{question.id}#{repeat}"
+                names[name] = (question.id, repeat)
+                examples.append(replace(_example(question), id=name))
+    return examples, names
 
 
 def _server_gone(cell: Path, reason: str) -> None:
@@ -154,9 +188,10 @@ def _sampler(settings: AccuracySettings, options: argparse.Namespace) -> ChatCom
         max_retries=settings.retries + 1,  # sgl-eval counts tries
     )
     # The openai client would add two silent tries of its own to each of these.
-    sampler.client = sampler.client.with_options(
+    client = sampler.client.with_options(
         max_retries=0, timeout=httpx.Timeout(settings.request_timeout_s, connect=10)
     )
+    sampler.client = ChatOverCompletions(client) if settings.api == "completion" else client
     return sampler
 
 

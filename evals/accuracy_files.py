@@ -1,16 +1,14 @@
-"""The files of an accuracy cell: their names, and what a finished set of them says."""
+"""The files of an accuracy cell: their names, and how they are read."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evals import marks
-from evals.job import Answer, Outcome
+from evals.job import Answer
 
 __all__ = [
     "ANSWERS",
@@ -22,7 +20,8 @@ __all__ = [
     "BadFileError",
     "Protocol",
     "read_answers",
-    "read_cell",
+    "read_json",
+    "read_protocol",
 ]
 
 ANSWERS = "answers.jsonl"  # one evals.job.Answer a line, appended as they come
@@ -82,128 +81,13 @@ def read_answers(file: Path) -> tuple[list[Answer], bool]:
     return answers, cut
 
 
-def read_cell(cell: Path, returncode: int, *, max_error_rate: float) -> Outcome:
-    """What the files of `cell` say about a client that ended with `returncode`."""
-    try:
-        protocol = _read_protocol(cell)
-        answers = read_answers(cell / ANSWERS)[0] if (cell / ANSWERS).is_file() else []
-    except BadFileError as error:
-        return Outcome(status="failed", failure_class="bad-output", reason=str(error))
-    if protocol is None or not answers:
-        return _without_answers(cell, returncode, protocol)
-    missing, surplus = _compare_with_plan(protocol, answers)
-    if surplus:
-        return Outcome(
-            status="failed",
-            failure_class="bad-output",
-            reason=f"{ANSWERS} holds samples that were not planned or are there twice: {surplus}",
-        )
-    return _judge(cell, protocol, answers, returncode, missing, max_error_rate)
+def read_protocol(cell: Path) -> Protocol | None:
+    """A cell's protocol.json; None where there is none.
 
-
-def _judge(
-    cell: Path,
-    protocol: Protocol,
-    answers: list[Answer],
-    returncode: int,
-    missing: int,
-    max_error_rate: float,
-) -> Outcome:
-    """An outcome from answers that are all planned ones."""
-    found = marks.counts(answers)
-    rate = found["errors"] / len(answers)
-    failure_class, reason = "", ""
-    if missing or returncode != 0:
-        failure_class, reason = _why_stopped(cell, returncode, missing)
-    elif rate > max_error_rate or found["errors"] == len(answers):
-        failure_class = "errors"
-        reason = (
-            f"{found['errors']} of {len(answers)} requests failed; at most a share of "
-            f"{max_error_rate:g} may (max_error_rate), see job.log for why"
-        )
-    usable = found["errors"] < len(answers)
-    return Outcome(
-        status="invalid" if failure_class else "ok",
-        failure_class=failure_class,
-        reason=reason,
-        metrics=marks.metrics(answers) if usable else {},
-        counts={
-            "examples": protocol.examples,
-            "repeats": protocol.repeats,
-            "samples": len(answers),
-            "missing": missing,
-            **found,
-        },
-        details=_details(cell, protocol, answers),
-        artifacts={
-            name.split(".")[0]: name
-            for name in (ANSWERS, PROTOCOL, PROMPT, SUMMARY)
-            if (cell / name).is_file()
-        },
-    )
-
-
-def _without_answers(cell: Path, returncode: int, protocol: Protocol | None) -> Outcome:
-    """A client that left no answer at all."""
-    if (stated := _stated_failure(cell)) is not None:
-        failure_class, reason = stated
-    elif returncode != 0:
-        failure_class, reason = "client-exit", f"the client ended with code {returncode}"
-    else:
-        name = PROTOCOL if protocol is None else ANSWERS
-        failure_class, reason = "no-output", f"the client ended well but left no {name}"
-    return Outcome(
-        status="failed",
-        failure_class=failure_class,
-        reason=reason,
-        details={} if protocol is None else _details(cell, protocol, []),
-    )
-
-
-def _why_stopped(cell: Path, returncode: int, missing: int) -> tuple[str, str]:
-    """Class and reason of a run that has answers but did not end well."""
-    lack = f"{missing} planned samples have no answer"
-    if (stated := _stated_failure(cell)) is not None:
-        return stated[0], f"{stated[1]}; {lack}"
-    if missing:
-        return "incomplete", f"{lack}; the client ended with code {returncode}"
-    return "client-exit", f"all answers are there, but the client ended with code {returncode}"
-
-
-def _stated_failure(cell: Path) -> tuple[str, str] | None:
-    try:
-        stated = _read_json(cell / FAILURE)
-    except BadFileError:
-        return None
-    if stated is None:
-        return None
-    return str(stated.get("class", "client-exit")), str(stated.get("reason", "no reason given"))
-
-
-def _compare_with_plan(protocol: Protocol, answers: list[Answer]) -> tuple[int, str]:
-    """How many planned samples are missing, and a few that should not be there."""
-    planned = {(key, repeat) for key in protocol.ids for repeat in range(protocol.repeats)}
-    found = Counter((answer.id, answer.repeat) for answer in answers)
-    surplus = [key for key, count in found.items() if count > 1 or key not in planned]
-    shown = ", ".join(f"{key} repeat {repeat}" for key, repeat in surplus[:5])
-    return len(planned - found.keys()), shown
-
-
-def _details(cell: Path, protocol: Protocol, answers: list[Answer]) -> dict[str, Any]:
-    details = protocol.model_dump(exclude={"ids", "schema_version"})
-    details["in_flight"] = marks.in_flight(answers)
-    tokens = [a.completion_tokens for a in answers if a.completion_tokens is not None]
-    details["mean_completion_tokens"] = sum(tokens) / len(tokens) if tokens else None
-    try:
-        summary = _read_json(cell / SUMMARY)
-    except BadFileError:
-        summary = None
-    details["sgl_eval_aggregate"] = None if summary is None else summary.get("aggregate")
-    return details
-
-
-def _read_protocol(cell: Path) -> Protocol | None:
-    content = _read_json(cell / PROTOCOL)
+    Raises:
+        BadFileError: It is damaged.
+    """
+    content = read_json(cell / PROTOCOL)
     if content is None:
         return None
     try:
@@ -213,7 +97,7 @@ def _read_protocol(cell: Path) -> Protocol | None:
         raise BadFileError(f"{PROTOCOL}: {first['loc']}: {first['msg']}") from None
 
 
-def _read_json(file: Path) -> dict[str, Any] | None:
+def read_json(file: Path) -> dict[str, Any] | None:
     """A JSON object, None where there is no such file."""
     try:
         value = json.loads(file.read_text(encoding="utf-8"))

@@ -31,6 +31,8 @@ def prepare(settings: AccuracySettings, cell: Path) -> tuple[DataSet, Path | Non
         DataError: Something of it cannot be loaded.
     """
     data = _load(settings).chosen(settings.examples, settings.sample_seed)
+    if settings.stages > 1:
+        data = data.shuffled(settings.sample_seed)
     config = _prompt(settings, data)
     path: Path | None = None
     if config is not None:
@@ -74,7 +76,7 @@ def _prompt(settings: AccuracySettings, data: DataSet) -> dict[str, Any] | None:
 
 def _generation(settings: AccuracySettings) -> dict[str, Any]:
     keys = (
-        "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "seed", "system",
+        "api", "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "seed", "system",
         "chat_template_kwargs",
     )  # fmt: skip
     return {key: getattr(settings, key) for key in keys}

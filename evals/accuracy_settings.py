@@ -41,6 +41,11 @@ class AccuracySettings(JobSettings):
         default=42, description="Seed of the order of multiple-choice answers, per question."
     )
     repeats: int = Field(default=1, ge=1, description="How often each question is asked (k).")
+    api: Literal["chat", "completion"] = Field(
+        default="chat",
+        description="chat: /v1/chat/completions, with the model's chat template; completion: "
+        "/v1/completions, the prompt as it stands (base models, the study's few-shot GSM8K).",
+    )
     few_shot: int = Field(default=0, ge=0, description="Worked examples in the prompt.")
     shots: str | None = Field(
         default=None,
@@ -71,6 +76,14 @@ class AccuracySettings(JobSettings):
     chat_template_kwargs: dict[str, Any] = Field(
         default={},
         description="Arguments of the chat template, e.g. {enable_thinking: true}.",
+    )
+    stages: int = Field(
+        default=1,
+        ge=1,
+        le=50,
+        description="In how many stages of equal size the questions are asked, in a seeded random "
+        "order: an arm is asked no more once its gates are decided, at the same error rates. "
+        "1: every arm is asked everything.",
     )
     concurrency: int = Field(default=64, ge=1, description="Requests kept in flight.")
     retries: int = Field(

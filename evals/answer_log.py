@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -29,20 +29,48 @@ class AnswerLog:
     of an unbuffered file, so that neither a signal handler nor SIGKILL leaves half of one.
     """
 
-    def __init__(self, cell: Path, *, total: int, levels: Mapping[str, str | None]) -> None:
+    def __init__(
+        self,
+        cell: Path,
+        *,
+        total: int,
+        levels: Mapping[str, str | None],
+        kept: Sequence[Answer] = (),
+    ) -> None:
+        """Begin the file.
+
+        Args:
+            cell: The cell's folder.
+            total: Samples that there will be.
+            levels: How hard each question is, by its id.
+            kept: Answers of an earlier attempt, which come first.
+        """
         self._file = (cell / ANSWERS).open("xb", buffering=0)
         self._progress = cell / PROGRESS
         self._levels = levels
+        self._names: Mapping[str, tuple[str, int]] = {}
         self._state = {"done": 0, "total": total, "correct": 0}
-        self._next_progress = 0.0
+        self._next_progress = float("inf")
+        for answer in kept:
+            self._append(answer)
         self._write_progress()
+
+    def named(self, names: Mapping[str, tuple[str, int]]) -> Self:
+        """This log, for examples that are called otherwise than their questions.
+
+        Args:
+            names: Question and repeat behind an example's id; an id that is not there is its own.
+        """
+        self._names = names
+        return self
 
     def __call__(
         self, example: Example, repeat: int, sample: Sample, score: float, extracted: str | None
     ) -> None:
         """Append one answer (arguments: sgl_eval.runner.OnSampleScoredFn)."""
+        question, repeat = self._names.get(example.id, (example.id, repeat))
         answer = Answer(
-            id=example.id,
+            id=question,
             repeat=repeat,
             mark=mark(
                 correct=score == 1.0, extracted=extracted, finish_reason=sample.finish_reason
@@ -56,8 +84,11 @@ class AnswerLog:
             ended_at=sample.generation_end_time,
             question=str(example.inputs["problem"]),
             response=_utf8(sample.text),
-            level=self._levels.get(example.id),
+            level=self._levels.get(question),
         )
+        self._append(answer)
+
+    def _append(self, answer: Answer) -> None:
         self._file.write(answer.model_dump_json().encode() + b"\n")
         self._state["done"] += 1
         self._state["correct"] += answer.mark == "correct"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from evals.questions import (
     to_question,
     to_shot,
 )
-from evals.sampling import sample
+from evals.sampling import in_random_order, sample
 
 __all__ = [
     "DataSet",
@@ -74,8 +74,11 @@ class DataSet:
                 f"examples is {examples} but {self.source} has {len(self.questions)} questions; "
                 "ask for fewer, or leave `examples` out to ask all"
             )
-        questions = sample(self.questions, examples, seed)
-        return DataSet(questions=questions, source=self.source, sha256=self.sha256, rows=self.rows)
+        return replace(self, questions=sample(self.questions, examples, seed))
+
+    def shuffled(self, seed: int) -> DataSet:
+        """The same questions in the order in which a job in stages asks them."""
+        return replace(self, questions=in_random_order(self.questions, seed))
 
 
 def data_file(path: Path) -> Path:

@@ -66,7 +66,11 @@ def metrics(answers: Sequence[Answer]) -> dict[str, float]:
 
 
 def in_flight(answers: Sequence[Answer]) -> float | None:
-    """How many requests ran at once, averaged from the first start to the last end."""
+    """How many requests ran at once, averaged from the first start to the last start.
+
+    Behind the last start there is nothing left to ask, and the end of a job, in which ever fewer
+    requests run, says nothing of how full the server was kept.
+    """
     spans = [
         (answer.started_at, answer.ended_at)
         for answer in answers
@@ -74,5 +78,7 @@ def in_flight(answers: Sequence[Answer]) -> float | None:
     ]
     if not spans:
         return None
-    wall = max(end for _, end in spans) - min(start for start, _ in spans)
-    return sum(end - start for start, end in spans) / wall if wall > 0 else None
+    first, last = min(start for start, _ in spans), max(start for start, _ in spans)
+    if last <= first:
+        return float(len(spans))
+    return sum(max(0.0, min(end, last) - start) for start, end in spans) / (last - first)

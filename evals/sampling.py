@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from evals.questions import Question, digest
 
-__all__ = ["sample"]
+__all__ = ["in_random_order", "sample"]
 
 
 def sample(questions: Sequence[Question], size: int, seed: int) -> list[Question]:
@@ -31,6 +31,15 @@ def sample(questions: Sequence[Question], size: int, seed: int) -> list[Question
         ranked = sorted(levels[level], key=lambda i: digest([seed, questions[i].id]))
         chosen.extend(ranked[:count])
     return [questions[index] for index in sorted(chosen)]
+
+
+def in_random_order(questions: Sequence[Question], seed: int) -> list[Question]:
+    """The order in which a staged job asks: by a hash of seed and id, alike for every arm.
+
+    A stage is then a random sample of the questions, and depends neither on the order of the file
+    nor on Python's random numbers.
+    """
+    return sorted(questions, key=lambda question: digest([seed, "order", question.id]))
 
 
 def _shares(sizes: dict[str | None, int], total: int) -> dict[str | None, int]:

@@ -15,10 +15,11 @@ import typer
 
 from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
+from pipeline.cli_compare import compare
 from pipeline.cli_doctor import Build, examine, show
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_published import report_published
-from pipeline.cli_run import finish, new_run, print_verdict, unsupported_notes
+from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
 from pipeline.console import endings, refuse, say, stderr, stdout
 from pipeline.experiment_schema import schema_text
 from pipeline.plan_text import plan_lines
@@ -53,6 +54,9 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
+app.command()(compare)
+
+
 class EngineName(StrEnum):
     """What serves."""
 
@@ -67,6 +71,10 @@ class ExitBy(StrEnum):
     RECORDS = "records"
 
 
+AllowImpossible = Annotated[
+    bool,
+    typer.Option("--allow-impossible", help="Do not refuse gates that can never fire or pass."),
+]
 EngineOption = Annotated[
     EngineName | None, typer.Option("--engine", help="Serve with this in place of the file's.")
 ]
@@ -82,7 +90,8 @@ def plan(
     experiment: ExperimentFile,
     overrides: Overrides = None,
     engine: EngineOption = None,
-    as_json: AsJson = False,  # noqa: FBT002 - typer's way to a flag
+    allow_impossible: AllowImpossible = False,  # noqa: FBT002 - typer's way to a flag
+    as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Print every launch of an experiment: command line, environment, jobs. Starts nothing.
 
@@ -90,9 +99,10 @@ def plan(
     """
     with endings():
         spec, made = planned(experiment, overrides, engine)
-        found = preflight(made, spec, say=say)
+        found = preflight(made, spec, say=say, allow_impossible=allow_impossible)
         if found.wrong:
-            refuse([f"{experiment}: {text}" for text in found.wrong])
+            problems = [f"{experiment}: {text}" for text in found.wrong]
+            refuse([*problems, *impossible_hint(found)])
         if as_json:
             print(json.dumps(made.model_dump(mode="json"), indent=2))
         else:
@@ -110,6 +120,7 @@ def run(
     ] = None,
     overrides: Overrides = None,
     engine: EngineOption = None,
+    allow_impossible: AllowImpossible = False,  # noqa: FBT002
     out: Annotated[Path, typer.Option("--out", help="Where run folders go.")] = Path("runs"),
     resume: Annotated[
         Path | None, typer.Option("--resume", help="Go on in this run folder where it stopped.")
@@ -138,7 +149,9 @@ def run(
             made = folder.load_plan()
         else:
             assert experiment is not None  # one of the two is given
-            folder, made = new_run(experiment, overrides, engine, out)
+            folder, made = new_run(
+                experiment, overrides, engine, out, allow_impossible=allow_impossible
+            )
         stdout().print(f"run folder: {folder.root}", markup=False)
         interrupted = False
         with display(made, stdout()) as shown:

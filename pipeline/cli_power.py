@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from evals.accuracy import AccuracySettings
-from evals.data import load_local
-from evals.questions import DataError
 from pipeline.console import say
+from pipeline.local_data import counted_questions
 from pipeline.power import (
     JobBasis,
     PowerStatement,
@@ -52,7 +49,7 @@ def estimate(
             for job in experiment.gates
             if job not in basis
         ]
-    for name, count in _counted(experiment).items():
+    for name, count in counted_questions(experiment).items():
         basis[name] = replace(basis.get(name, JobBasis()), questions=count)
     say("simulating what the gates can find")
     return power_statement(experiment, basis), notes
@@ -64,7 +61,7 @@ def _measured(folder: RunFolder, experiment: Experiment) -> dict[str, JobBasis]:
     found = measured_basis(
         plan,
         folder.records(plan),
-        lambda record: read_answers(folder.launch(record.launch).cell(record.job).answers),
+        lambda record: read_answers(folder.launch(record.launch).cell(record.job).root),
     )
     # How many questions that run asked says nothing of how many this experiment will.
     return {
@@ -74,19 +71,6 @@ def _measured(folder: RunFolder, experiment: Experiment) -> dict[str, JobBasis]:
         and plan.jobs[name]["kind"] == job.kind
         and plan.jobs[name].get("benchmark") == getattr(job, "benchmark", None)
     }
-
-
-def _counted(experiment: Experiment) -> Mapping[str, int]:
-    """Questions in local data files; a file that cannot be read is the plan's to complain of."""
-    counts: dict[str, int] = {}
-    for name, job in experiment.jobs.items():
-        if isinstance(job, AccuracySettings) and job.data is not None and job.examples is None:
-            try:
-                data = load_local(job.benchmark, Path(job.data), choice_seed=job.choice_seed)
-            except (DataError, OSError):
-                continue
-            counts[name] = len(data.questions)
-    return counts
 
 
 def show_power(found: PowerStatement, out: Console) -> None:
@@ -141,10 +125,19 @@ def _score_lines(score: ScorePower, power: float) -> list[str]:
     return [
         f"{asked}, margin {100 * score.margin:g} points; {basis}",
         f"an arm without any difference passes with {score.pass_chance:.0%}, in each comparison",
+        *_staged_lines(score),
         f"{found} with {power:.0%}, as one of {score.alarms} comparisons",
         f"a few questions that carry the whole margin are none of these with {score.unseen:.1%}",
         f"to pass an equal arm with {power:.0%}: asked {score.samples} x, {needed}",
     ]
+
+
+def _staged_lines(score: ScorePower) -> list[str]:
+    if score.staged_pass_chance is None or score.staged_share is None:
+        return []
+    passes = f"an equal arm passes with {score.staged_pass_chance:.0%}"
+    asked = f"is asked {score.staged_share:.0%} of the questions, the reference all"
+    return [f"in {score.stages} stages: {passes} and {asked}"]
 
 
 def _speed_lines(speed: SpeedPower, power: float) -> list[str]:

@@ -14,31 +14,43 @@ from pipeline import exit_codes
 from pipeline.console import refuse, say, stderr, stdout
 from pipeline.gate import Judgement
 from pipeline.plan import Plan
-from pipeline.preflight import preflight
+from pipeline.preflight import Preflight, preflight
 from pipeline.prepare import create, for_this_machine, planned
 from pipeline.records import Status
 from pipeline.report import write
 from pipeline.report.terminal import terminal_reasons, terminal_table
 from pipeline.run_folder import RunFolder
 
-__all__ = ["finish", "new_run", "print_verdict", "unsupported_notes"]
+__all__ = ["finish", "impossible_hint", "new_run", "print_verdict", "unsupported_notes"]
 
 _NAMED = 4
 
 
 def new_run(
-    file: Path, overrides: list[str] | None, engine: str | None, runs: Path
+    file: Path,
+    overrides: list[str] | None,
+    engine: str | None,
+    runs: Path,
+    *,
+    allow_impossible: bool,
 ) -> tuple[RunFolder, Plan]:
     """Plan, look at this machine, and make a run folder; ends the command where that cannot be."""
     spec, made = planned(file, overrides, engine)
-    found = preflight(made, spec, say=say)
+    found = preflight(made, spec, say=say, allow_impossible=allow_impossible)
     problems = [*found.wrong, *found.missing]
     if problems:
-        refuse([f"{file}: {text}" for text in problems])
+        refuse([f"{file}: {text}" for text in problems] + impossible_hint(found))
     made = for_this_machine(made, runs, os.environ)
     for note in [*found.notes, *unsupported_notes(made)]:
         stderr().print(f"note: {note}", markup=False)
     return create(file, made, runs, sys.argv, os.environ), made
+
+
+def impossible_hint(found: Preflight) -> list[str]:
+    """What to do where a gate that decides nothing is meant, behind the problems themselves."""
+    if not any("can never" in text for text in found.wrong):
+        return []
+    return ["to run it all the same, with such gates left undecided: --allow-impossible"]
 
 
 def unsupported_notes(made: Plan) -> list[str]:

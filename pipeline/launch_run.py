@@ -26,6 +26,7 @@ from pipeline.premises import Claims, check_premises, check_start, disproved
 from pipeline.progress import Display
 from pipeline.records import PremiseResult, Status, write_json
 from pipeline.run_folder import CellFolder, LaunchFolder, RunFolder
+from pipeline.stage_watch import watch
 
 __all__ = ["LaunchRun"]
 
@@ -218,8 +219,12 @@ class LaunchRun:
             python=self.plan.python,
         )
 
+        stages = watch(self.plan, self.launch, cell, self.folder)
+
         def tick() -> None:
             server.check_alive()
+            if stages is not None:
+                stages.look()
             self.shown.job(cell.job, job.progress(settings, place.root))
 
         finished = run_to_end(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from evals import JOBS
+from evals.accuracy import AccuracySettings
 from evals.job import JobSettings
 from launchers.backends import BACKENDS, MIXED_COMM_PLUGIN, ArgValue, Backend
 from launchers.engines import LaunchSettings, launch_argv, launch_env
@@ -170,7 +171,11 @@ def _schedule(
     common = {name: job for name, job in experiment.jobs.items() if not JOBS[job.kind].alone}
     for block in range(experiment.launches if common else 0):
         for layout in layouts if block % 2 == 0 else layouts[::-1]:
-            for position in counterbalanced(len(arms), block, seed=experiment.seed):
+            order = counterbalanced(len(arms), block, seed=experiment.seed)
+            if block == 0 and any(_in_stages(job) for job in common.values()):
+                # An arm can only be asked less when what the reference answers is known.
+                order.sort(key=lambda position: arms[position].name != experiment.reference)
+            for position in order:
                 yield arms[position], layout, block, common
     # Behind everything that is measured: servers that are profiled.
     for name, job in experiment.jobs.items():
@@ -179,6 +184,10 @@ def _schedule(
                 for layout in layouts:
                     for arm in arms:
                         yield arm, layout, block, {name: job}
+
+
+def _in_stages(job: JobSettings) -> bool:
+    return isinstance(job, AccuracySettings) and job.stages > 1
 
 
 def _hash(plan: Plan) -> str:

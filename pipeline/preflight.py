@@ -12,8 +12,9 @@ from launchers.flags import FlagCheckFailed, installed_version, refused_flags
 from launchers.host import probe
 from launchers.models import MODELS, ModelFolderError, find_prepared
 from launchers.ports import port_taken
+from pipeline.local_data import counted_questions
 from pipeline.plan import Plan
-from pipeline.power import replicate_notes
+from pipeline.power import JobBasis, impossible_gates, replicate_notes
 from pipeline.spec import Experiment
 
 __all__ = ["Preflight", "preflight"]
@@ -35,7 +36,11 @@ class Preflight:
 
 
 def preflight(
-    plan: Plan, experiment: Experiment, *, say: Callable[[str], None] = lambda _: None
+    plan: Plan,
+    experiment: Experiment,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    allow_impossible: bool = False,
 ) -> Preflight:
     """Look at everything that the plan needs of this machine; starts no server.
 
@@ -43,8 +48,11 @@ def preflight(
         plan: The plan.
         experiment: What it was made from.
         say: Told before something slow.
+        allow_impossible: Only note a gate that can never fire or never pass.
     """
     found = Preflight(notes=replicate_notes(experiment))
+    impossible = _impossible(experiment)
+    (found.notes if allow_impossible else found.wrong).extend(impossible)
     _check_model(plan, experiment, found)
     _check_port(plan, found)
     for name, settings in experiment.jobs.items():
@@ -52,6 +60,14 @@ def preflight(
     if plan.engine == "sglang":
         _check_engine(plan, experiment, found, say)
     return found
+
+
+def _impossible(experiment: Experiment) -> list[str]:
+    """Gates that can never do their work: a run of them costs GPU hours and decides nothing."""
+    basis = {
+        name: JobBasis(questions=count) for name, count in counted_questions(experiment).items()
+    }
+    return impossible_gates(experiment, basis)
 
 
 def _check_model(plan: Plan, experiment: Experiment, found: Preflight) -> None:

@@ -94,6 +94,10 @@ def _outcome(record: Record) -> str:
             for name in ("score", "median_itl_ms", "median_ttft_ms")
             if name in record.metrics
         ]
+        if (stop := record.details.get("stopped")) is not None:
+            shown.append(
+                f"decided after {stop['questions']} of {record.details['examples']} questions"
+            )
         return f"ok in {_duration(record.seconds)}" + "".join(f", {text}" for text in shown)
     first_line = record.reason.splitlines()[0] if record.reason else ""
     return f"{record.status.value} ({record.failure_class}): {first_line}"

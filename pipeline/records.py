@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from evals.accuracy_cell import counted_answers
 from evals.job import Answer
-from evals.lines import read_lines
 from evals.questions import DataError
 from pipeline.layout import LayoutKey
 
@@ -149,13 +149,16 @@ def load(path: Path, model: type[_M]) -> _M:
         raise RecordError(f"{path}: damaged at {where}: {first['msg']}") from error
 
 
-def read_answers(path: Path) -> list[Answer]:
-    """All answers of one cell, in file order.
+def read_answers(cell: Path) -> list[Answer]:
+    """All answers of one cell that count, in file order.
+
+    Args:
+        cell: The cell's folder.
 
     Raises:
-        RecordError: The file is missing or one of its lines is damaged.
+        RecordError: A file is missing or one of its lines is damaged.
     """
     try:
-        return read_lines(path, Answer, "answer")
+        return counted_answers(cell)
     except DataError as error:
         raise RecordError(str(error)) from error

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from launchers.process import stop_orphan
+from pipeline.carry import carry
 from pipeline.launch_run import LaunchRun
 from pipeline.plan import Launch, Plan
 from pipeline.progress import Display
@@ -86,6 +87,8 @@ def _run_launch(plan: Plan, launch: Launch, folder: RunFolder, shown: Display) -
     for _ in range(_STARTS):
         attempt = place.next_attempt([cell.job for cell in launch.cells])
         runner = LaunchRun(plan, launch, folder, place, attempt, shown)
+        for cell in todo:
+            carry(plan, launch, cell, folder, attempt)
         if launch.unsupported:
             runner.keeper.record_all(todo, Status.UNSUPPORTED, "unsupported", launch.unsupported)
         else:

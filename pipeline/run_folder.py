@@ -122,6 +122,11 @@ class LaunchFolder:
             path.rename(target)
         return done + 2
 
+    def earlier(self, attempt: int) -> LaunchFolder | None:
+        """What the attempt before this one left; None before the first."""
+        aside = self._attempts / str(attempt - 1)
+        return LaunchFolder(aside) if aside.exists() else None
+
 
 def _is_ok(cell: CellFolder) -> bool:
     record = cell.load()
@@ -141,6 +146,7 @@ class RunFolder:
         self.report_html = root / "report.html"
         self.report_md = root / "report.md"
         self.report_json = root / "report.json"
+        self.flips = root / "flips.jsonl"
         self.junit = root / "junit.xml"
 
     @classmethod

@@ -113,7 +113,27 @@ def cross_check(experiment: Experiment) -> list[str]:
                 f"{experiment.launches}"
             )
         problems += [f"jobs.{name}.{text}" for text in JOBS[settings.kind].check(settings)]
+        problems += [f"jobs.{name}.stages: {text}" for text in _stage_problems(experiment, name)]
     return problems + _gate_problems(experiment) + _fake_problems(experiment)
+
+
+def _stage_problems(experiment: Experiment, name: str) -> list[str]:
+    """Why a job cannot be asked in stages."""
+    job = experiment.jobs[name]
+    if not isinstance(job, AccuracySettings) or job.stages == 1:
+        return []
+    problems: list[str] = []
+    if (experiment.launches if job.launches is None else job.launches) > 1:
+        problems.append(
+            "a job in stages ends on the launch on which it began; set launches of the job to 1, "
+            "or stages to 1"
+        )
+    if not any(METRICS[metric].unit == "" for metric in experiment.gates.get(name, {})):
+        problems.append(
+            f"stops when the gates of {name} are decided, and it has none on a score or a rate; "
+            "set one, or stages to 1"
+        )
+    return problems
 
 
 def _gate_problems(experiment: Experiment) -> list[str]:

@@ -15,6 +15,7 @@ from launchers.fake_engine.answers import AnswerBook, AnswersError
 from launchers.fake_engine.app import build
 from launchers.fake_engine.arguments import UsageError, resolve
 from launchers.fake_engine.settings import (
+    AccuracyAt,
     CrashAtStart,
     FakeSettings,
     IgnoreEnv,
@@ -74,7 +75,11 @@ def _read(argv: Sequence[str]) -> tuple[FakeSettings, dict[str, Any]]:
             told = next(words, "")
         else:
             rest.append(word)
-    return FakeSettings.model_validate_json(told), resolve(rest)
+    settings, args = FakeSettings.model_validate_json(told), resolve(rest)
+    for fault in settings.faults:
+        if isinstance(fault, AccuracyAt) and fault.attention_dp == args["attn_dp_size"]:
+            settings = settings.model_copy(update={"accuracy": fault.accuracy})
+    return settings, args
 
 
 def _fail_at_start(settings: FakeSettings, args: Mapping[str, Any]) -> int | None:

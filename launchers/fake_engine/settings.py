@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 __all__ = [
+    "AccuracyAt",
     "CrashAfter",
     "CrashAtStart",
     "EmptyOutput",
@@ -150,6 +151,17 @@ class PluginFailed(_Strict):
     name: str = "servegate_mixed_comm"
 
 
+class AccuracyAt(_Strict):
+    """Answers with another `accuracy` where the server runs at this attention DP size.
+
+    As in sglang#23463: 1 % of GSM8K at DP 2, 98 % at DP 4, from one backend.
+    """
+
+    kind: Literal["accuracy_at"]
+    attention_dp: PositiveInt
+    accuracy: Share
+
+
 Fault = Annotated[
     CrashAtStart
     | PortInUse
@@ -164,7 +176,8 @@ Fault = Annotated[
     | WrongKernels
     | RankPassesThrough
     | SymmetricMemoryOff
-    | PluginFailed,
+    | PluginFailed
+    | AccuracyAt,
     Field(discriminator="kind"),
 ]
 

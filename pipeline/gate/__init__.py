@@ -64,7 +64,7 @@ def judge(
         for arm in sorted((arm.name for arm in plan.arms), key=lambda name: name != plan.reference)
     ]
     checks = {place: _checks(plan, place, evidence) for place in places}
-    checks, alarms = _decided(checks, plan.alpha)
+    checks, alarms = _decided(plan, checks)
     invalid = {
         place: proof.broken(r for r in found if (r.layout, r.arm) == place) for place in places
     }
@@ -120,17 +120,32 @@ def _checks(plan: Plan, place: _Place, evidence: Mapping[Key, Evidence]) -> list
 def _comparisons(plan: Plan, job: str, side: Evidence, reference: Evidence) -> list[Check]:
     gates: Mapping[str, Gate] = plan.gates.get(job, {})
     seen = {name for record in side.records for name in record.metrics} & METRICS.keys()
-    made = [
-        (accuracy if is_fraction(name) else speed).against_reference(
-            job, name, side, reference, gates.get(name), plan.alpha
-        )
-        for name in METRICS
-        if (name in gates or name in seen) and _judged(name)
-    ]
+    made: list[Check] = []
+    for name in METRICS:
+        gate = gates.get(name)
+        if not _judged(name) or (gate is None and name not in seen):
+            continue
+        if gate is not None and is_fraction(name) and _staged(plan, job):
+            made.append(accuracy.in_stages(plan, job, name, side, reference, gate))
+            continue
+        against = accuracy.against_reference if is_fraction(name) else speed.against_reference
+        made.append(against(job, name, side, reference, gate, plan.alpha))
     if plan.jobs[job]["kind"] == "logprobs":
-        gate = gates.get(numerics.SHIFT)
-        made.append(numerics.against_reference(job, side, reference, gate, plan.alpha))
+        made.append(
+            numerics.against_reference(job, side, reference, gates.get(numerics.SHIFT), plan.alpha)
+        )
     return made
+
+
+def _rates(plan: Plan) -> int:
+    """How many rates of answers are looked at without a gate, at most; at least 1."""
+    rates = [name for name in METRICS if is_fraction(name) and name != "score"]
+    jobs = len([job for job in plan.jobs.values() if job["kind"] == "accuracy"])
+    return max(1, len(rates) * jobs * len(plan.layouts) * (len(plan.arms) - 1))
+
+
+def _staged(plan: Plan, job: str) -> bool:
+    return int(plan.jobs[job].get("stages", 1)) > 1
 
 
 def _judged(metric: str) -> bool:
@@ -155,9 +170,13 @@ _FAMILIES = (("accuracy", accuracy.decide_difference), ("speed", speed.decide_ra
 
 
 def _decided(
-    checks: Mapping[_Place, list[Check]], alpha: float
+    plan: Plan, checks: Mapping[_Place, list[Check]]
 ) -> tuple[dict[_Place, list[Check]], dict[str, int]]:
-    """Decide what is still open, with Holm's p-values over everything that can raise an alarm."""
+    """Decide what is still open, with Holm's p-values over everything that can raise an alarm.
+
+    What was asked in stages is decided already, each at its share of alpha (Bonferroni). Holm
+    counts it as never rejected, so that all together keep to alpha.
+    """
     result = {place: list(made) for place, made in checks.items()}
     alarms: dict[str, int] = {}
     for family, decide in _FAMILIES:
@@ -169,11 +188,16 @@ def _decided(
             and check.verdict is None
             and is_fraction(check.metric) == (family == "accuracy")
         ]
-        worse = _adjusted([result[place][index].p_worse for place, index in at])
-        better = _adjusted([result[place][index].p_better for place, index in at])
+        staged = sum(
+            check.gated and _staged(plan, check.job) and check.against == "reference"
+            for made in (result.values() if family == "accuracy" else ())
+            for check in made
+        )
+        worse = _adjusted([result[place][index].p_worse for place, index in at], staged)
+        better = _adjusted([result[place][index].p_better for place, index in at], staged)
         for (place, index), p_worse, p_better in zip(at, worse, better, strict=True):
-            result[place][index] = decide(result[place][index], p_worse, p_better, alpha)
-        alarms[family] = len(at)
+            result[place][index] = decide(result[place][index], p_worse, p_better, plan.alpha)
+        alarms[family] = len(at) + staged
     return result, alarms
 
 
@@ -201,9 +225,9 @@ def _claimed(
     return made, floors
 
 
-def _adjusted(p_values: Sequence[float | None]) -> list[float]:
-    """Holm over the comparisons that ask the question at all; 1 for the others."""
-    adjusted = iter(holm([p for p in p_values if p is not None]))
+def _adjusted(p_values: Sequence[float | None], more: int) -> list[float]:
+    """Holm over the comparisons that ask the question at all, and `more`; 1 for the others."""
+    adjusted = iter(holm([*(p for p in p_values if p is not None), *[1.0] * more]))
     return [1.0 if p is None else next(adjusted) for p in p_values]
 
 
@@ -234,7 +258,10 @@ def _row(
         layout=layout,
         arm=arm,
         role="reference" if reference else "arm",
-        notes=proof.notes(plan, layout, arm),
+        notes=[
+            *proof.notes(plan, layout, arm),
+            *rows.signals(checks, plan.alpha, comparisons=_rates(plan)),
+        ],
         verdict=verdict,
         reasons=rows.row_reasons(verdict, checks, summary, gaps),
         measured=rows.measured(jobs, plan.alpha),

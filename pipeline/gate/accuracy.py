@@ -8,11 +8,19 @@ from evals.metrics import METRICS
 from pipeline.gate.comparison import begin, missing
 from pipeline.gate.evidence import Evidence, incomparable
 from pipeline.gate.model import Check, Verdict
+from pipeline.gate.staged import decided_check, decisions, design_of
 from pipeline.gate.text import as_p, as_points
+from pipeline.plan import Plan
 from pipeline.spec import Gate
 from pipeline.stats import Interval, mean_score, paired_difference, questions_needed
 
-__all__ = ["against_floor", "against_layouts", "against_reference", "decide_difference"]
+__all__ = [
+    "against_floor",
+    "against_layouts",
+    "against_reference",
+    "decide_difference",
+    "in_stages",
+]
 
 # Chance with which an arm that is not worse should pass; the usual choice for planning.
 _POWER = 0.8
@@ -25,7 +33,33 @@ def against_reference(
     check, gap = begin(job, metric, "difference", arm, reference, gate)
     if gap:
         return missing(check, gap)
+    if arm.stopped() is not None:
+        reference = reference.within(arm)
     return _compared(check, arm.question_means(metric), reference.question_means(metric), alpha)
+
+
+def in_stages(
+    plan: Plan, job: str, metric: str, arm: Evidence, reference: Evidence, gate: Gate
+) -> Check:
+    """The same of a job that asks in stages: decided by the stage at which its arm ended."""
+    check = against_reference(job, metric, arm, reference, gate, plan.alpha)
+    if check.verdict is not None:
+        return check  # missing
+    questions: int = arm.records[0].details["examples"]
+    design = design_of(plan, job, metric, questions)
+    asked = arm.stopped()
+    ended = questions if asked is None else asked
+    if ended not in design.sizes:
+        return missing(check, f"asking stopped after {ended} questions, where no stage ends")
+    own, other = arm.question_means(metric), reference.question_means(metric)
+    shared = own.keys() & other.keys()
+    made = decisions(
+        {metric: design},
+        design.sizes.index(ended),
+        {metric: {key: other[key] for key in shared}},
+        {metric: {key: own[key] for key in shared}},
+    )
+    return decided_check(check, made[metric], design)
 
 
 def _compared(

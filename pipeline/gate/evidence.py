@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from evals.job import Answer, Mark
@@ -88,6 +88,25 @@ class Evidence:
             if mark != "error" or metric != "score":
                 hits[question].append(mark == wanted)
         return {key: sum(values) / len(values) for key, values in hits.items()}
+
+    def stopped(self) -> int | None:
+        """After how many questions a job in stages was told to stop; None: it was not."""
+        for record in self.records:
+            if (stop := record.details.get("stopped")) is not None:
+                questions: int = stop["questions"]
+                return questions
+        return None
+
+    def questions(self) -> set[str]:
+        """Ids of all questions that were asked and count."""
+        return {question for cell in self.marks for question, _ in cell}
+
+    def within(self, other: Evidence) -> Evidence:
+        """This side on the questions that the other one was asked."""
+        ids = other.questions()
+        return replace(
+            self, marks=[[pair for pair in cell if pair[0] in ids] for cell in self.marks]
+        )
 
     def repeats(self) -> int:
         """Samples of the question that was asked most often."""
@@ -199,8 +218,13 @@ def incomparable(one: Evidence, other: Evidence, metric: str) -> str:
             return f"not comparable: a record does not say its {name}"
         if len(values) > 1:
             return f"not comparable: {name} differs between the records"
-    ids = [{question for cell in side.marks for question, _ in cell} for side in (one, other)]
-    differing_ids = ids[0] ^ ids[1]
+    ids = [side.questions() for side in (one, other)]
+    if one.stopped() is not None or other.stopped() is not None:
+        # Asked in one order: whoever was stopped first has the fewer of the same questions.
+        fewer, more = sorted(ids, key=len)
+        differing_ids = fewer - more
+    else:
+        differing_ids = ids[0] ^ ids[1]
     if differing_ids:
         return f"not comparable: {len(differing_ids)} questions were asked on one side only"
     return ""

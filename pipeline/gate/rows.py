@@ -16,6 +16,7 @@ from pipeline.gate.model import (
     Verdict,
     worst,
 )
+from pipeline.gate.text import as_p
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
 from pipeline.records import Record, Status
@@ -28,6 +29,7 @@ __all__ = [
     "record_summary",
     "row_reasons",
     "row_verdict",
+    "signals",
 ]
 
 _GOOD = (Verdict.PASS, Verdict.IMPROVED)
@@ -106,6 +108,29 @@ def record_summary(
                     RecordProblem(cell=cell.id, status=status, failure_class=failure, reason=reason)
                 )
     return RecordSummary(planned=counts.total(), counts=dict(counts), problems=problems)
+
+
+def signals(checks: Sequence[Check], alpha: float, *, comparisons: int) -> list[str]:
+    """Rates that no gate judges and that are established to be worse: a score may not show it.
+
+    An arm whose answers are cut off, or end without a result, more often than the reference's.
+
+    Args:
+        checks: Of one row.
+        alpha: Error rate of all such notes of a run together.
+        comparisons: How many rates could give one (Bonferroni).
+    """
+    return [
+        f"{check.job}: {METRICS[check.metric].label} {100 * check.value:.1f} %, "
+        f"{100 * check.reference_value:.1f} % in the reference (p {as_p(check.p_worse)})"
+        for check in checks
+        if not check.gated
+        and is_fraction(check.metric)
+        and check.value is not None
+        and check.reference_value is not None
+        and check.p_worse is not None
+        and check.p_worse * comparisons < alpha
+    ]
 
 
 def hold_back(checks: Sequence[Check], *, broken_reference: bool) -> list[Check]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from evals.accuracy import AccuracySettings
 from evals.metrics import METRICS
+from pipeline import alarms
 from pipeline.spec import Experiment
 from pipeline.stats.power import Difficulty
 
@@ -121,19 +122,12 @@ def layouts_of(experiment: Experiment) -> list[int]:
 
 
 def accuracy_alarms(experiment: Experiment) -> int:
-    """Comparisons of fractions that share alpha: arms, layouts, and the reference's own layouts."""
+    """Comparisons of fractions that share alpha: :func:`pipeline.alarms.accuracy_alarms`."""
     layouts = len(layouts_of(experiment))
-    gated = [name for gates in experiment.gates.values() for name in gates if is_fraction(name)]
-    own = gated.count("score") * layouts if layouts > 1 else 0
-    return max(1, len(gated) * layouts * (len(experiment.arms) - 1) + own)
+    return alarms.accuracy_alarms(experiment.gates, layouts=layouts, arms=len(experiment.arms))
 
 
 def speed_alarms(experiment: Experiment) -> int:
     """Comparisons of latency and throughput that share alpha."""
-    gated = [
-        name
-        for gates in experiment.gates.values()
-        for name in gates
-        if not is_fraction(name) and METRICS[name].unit != "nats"
-    ]
-    return max(1, len(gated) * len(layouts_of(experiment)) * (len(experiment.arms) - 1))
+    layouts = len(layouts_of(experiment))
+    return alarms.speed_alarms(experiment.gates, layouts=layouts, arms=len(experiment.arms))

@@ -7,6 +7,7 @@ from math import ceil, log, sqrt
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from evals.accuracy import AccuracySettings
 from evals.metrics import METRICS
 from pipeline.power.basis import (
     Basis,
@@ -21,6 +22,7 @@ from pipeline.spec import Experiment, Gate
 from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.paired import difference_of
 from pipeline.stats.proportions import mean_score
+from pipeline.stats.sequential import make_design
 
 __all__ = ["impossible_gates"]
 
@@ -42,7 +44,7 @@ def impossible_gates(experiment: Experiment, basis: Basis | None = None) -> list
             told: list[str] = []
             if is_fraction(metric) and questions is not None:
                 samples = asked_times(job, experiment)
-                told += _margin(experiment, gate, questions, samples)
+                told += _margin(experiment, job, gate, questions, samples)
                 told += _floor(experiment, gate, questions, METRICS[metric].better)
             elif not is_fraction(metric) and METRICS[metric].unit != "nats":
                 told += _ratio(experiment, metric, gate, gated_launches(job, experiment))
@@ -55,14 +57,17 @@ def impossible_gates(experiment: Experiment, basis: Basis | None = None) -> list
     return found
 
 
-def _margin(experiment: Experiment, gate: Gate, questions: int, samples: int) -> list[str]:
+def _margin(
+    experiment: Experiment, job: str, gate: Gate, questions: int, samples: int
+) -> list[str]:
     if len(experiment.arms) < 2:
         return []
     told: list[str] = []
-    alike = difference_of(np.zeros(questions), experiment.alpha)
+    alpha = _last_level(experiment, job, gate, questions)
+    alike = difference_of(np.zeros(questions), alpha)
     # Asked several times, sampled answers differ a little on many questions, and that shows more.
     if samples == 1 and alike.interval.lower <= -gate.margin:
-        square = float(ndtri(1 - experiment.alpha)) ** 2
+        square = float(ndtri(1 - alpha)) ** 2
         needed = ceil(square * (1 - gate.margin) / gate.margin) + 1
         told.append(
             f"can never pass an arm that answers just as the reference: {questions} questions "
@@ -79,6 +84,15 @@ def _margin(experiment: Experiment, gate: Gate, questions: int, samples: int) ->
             f"{experiment.alpha:g}; ask at least {needed} questions"
         )
     return told
+
+
+def _last_level(experiment: Experiment, job: str, gate: Gate, questions: int) -> float:
+    """Error rate at which a loss of the margin must be excluded at the latest."""
+    settings = experiment.jobs[job]
+    if not isinstance(settings, AccuracySettings) or settings.stages == 1:
+        return experiment.alpha
+    stages = settings.stages
+    return make_design(questions, gate.margin, experiment.alpha, stages=stages).pass_levels[-1]
 
 
 def _floor(experiment: Experiment, gate: Gate, questions: int, better: str) -> list[str]:

@@ -31,6 +31,10 @@ class ScorePower(_Frozen):
             asked.
         questions_needed: About how many, at these samples, pass an equal arm 80 % of the time.
         samples_needed: Least number, at these questions, that does so.
+        stages: In how many stages they are asked; the chances above are those of one look, and the
+            smallest drop is found earlier or at the end.
+        staged_pass_chance: As `pass_chance`, asked in these stages; None where there is one.
+        staged_share: Mean share of the questions that an equal arm is then asked.
     """
 
     job: str
@@ -47,6 +51,9 @@ class ScorePower(_Frozen):
     unseen: float
     questions_needed: int
     samples_needed: int | None
+    stages: int
+    staged_pass_chance: float | None
+    staged_share: float | None
 
 
 class SpeedPower(_Frozen):

@@ -6,7 +6,6 @@ from math import ceil, log2
 
 from evals.metrics import METRICS
 from pipeline.power.basis import gated_launches, is_fraction
-from pipeline.power.impossible import impossible_gates
 from pipeline.spec import Experiment
 from pipeline.stats.launch_power import smallest_sign_flip_p
 
@@ -14,15 +13,14 @@ __all__ = ["replicate_notes"]
 
 
 def replicate_notes(experiment: Experiment) -> list[str]:
-    """Gates that can never fire or never pass, and speeds whose launches are few for a test.
+    """Gated speeds whose launches are few for a test that trusts nothing.
 
     A verdict is Student's t and can be had from two launches on, but what then lies behind it is
     that launches differ as a normal distribution says. Without that faith all that so many blocks
     can show is the p-value of their signs.
     """
-    notes = impossible_gates(experiment)
     if len(experiment.arms) < 2:
-        return notes
+        return []
     enough = ceil(-log2(experiment.alpha))
     few: dict[int, list[str]] = {}
     for job, gates in experiment.gates.items():
@@ -30,7 +28,7 @@ def replicate_notes(experiment: Experiment) -> list[str]:
         speeds = [name for name in gates if not is_fraction(name) and METRICS[name].unit != "nats"]
         if speeds and 1 < launches < enough:
             few.setdefault(launches, []).append(job)
-    return notes + [
+    return [
         f"launches: the smallest p that {launches} blocks show without trusting a normal "
         f"distribution is {smallest_sign_flip_p(launches):.2g}, and alpha is "
         f"{experiment.alpha:g}; {enough} launches need no such trust ({', '.join(jobs)})"

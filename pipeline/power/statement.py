@@ -34,6 +34,7 @@ from pipeline.stats.launch_power import (
 from pipeline.stats.power import (
     Comparison,
     chance_to_pass,
+    equal_in_stages,
     repeats_for,
     smallest_drop,
     unseen_collapse,
@@ -112,6 +113,7 @@ def _score(experiment: Experiment, job: str, gate: Gate, known: Basis) -> ScoreP
         difficulty=difficulty, questions=questions, repeats=samples, reference_repeats=samples,
         margin=gate.margin, alpha=experiment.alpha, alarms=accuracy_alarms(experiment),
     )  # fmt: skip
+    staged = equal_in_stages(one, settings.stages) if settings.stages > 1 else (None, None)
     return ScorePower(
         job=job,
         metric="score",
@@ -127,6 +129,9 @@ def _score(experiment: Experiment, job: str, gate: Gate, known: Basis) -> ScoreP
         unseen=unseen_collapse(questions, gate.margin),
         questions_needed=_questions_needed(one),
         samples_needed=repeats_for(one, questions, POWER),
+        stages=settings.stages,
+        staged_pass_chance=staged[0],
+        staged_share=staged[1],
     )
 
 

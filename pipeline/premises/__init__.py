@@ -25,6 +25,7 @@ __all__ = [
     "check_premises",
     "check_start",
     "disproved",
+    "served_path",
     "unsettled",
 ]
 
@@ -44,6 +45,11 @@ def check_start(claims: Claims, evidence: Evidence) -> list[PremiseResult]:
         plugins(claims, evidence),
         communication_path(claims, evidence, served=False),
     ]
+
+
+def served_path(claims: Claims, evidence: Evidence) -> PremiseResult:
+    """The one premise that only serving can disprove, from the files that a launch left."""
+    return communication_path(claims, evidence, served=True)
 
 
 def check_premises(claims: Claims, evidence: Evidence) -> list[PremiseResult]:

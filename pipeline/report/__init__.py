@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from evals.job import Answer
 from evals.logprobs_files import Trail, read_trails
 from evals.questions import DataError
 from pipeline.gate import judge
 from pipeline.gate.evidence import problem_of
+from pipeline.pairs.text import flip_lines
 from pipeline.records import Record, RecordError, read_answers, write_atomic, write_json
 from pipeline.report.model import Report, failure_of
+from pipeline.report.pairings import pairings
 from pipeline.report.render import render_html, render_markdown
 from pipeline.report.unchecked import caveats, not_checked
 from pipeline.run_folder import CellFolder, RunFolder
@@ -23,10 +26,14 @@ def build(run: RunFolder) -> Report:
     """
     plan = run.load_plan()
     records = list(run.records(plan))
+
+    def answers(record: Record) -> list[Answer]:
+        return read_answers(_cell_of(run, record).root)
+
     judgement = judge(
         plan,
         records,
-        lambda record: read_answers(_cell_of(run, record).answers),
+        answers,
         run.facts(plan),
         lambda record: _trails(_cell_of(run, record)),
     )
@@ -34,6 +41,7 @@ def build(run: RunFolder) -> Report:
     return Report(
         plan=plan,
         judgement=judgement,
+        pairings=pairings(plan, records, answers),
         caveats=caveats(plan),
         failures=[failure_of(record, *problem) for record, problem in problems if problem],
         not_checked=not_checked(plan, judgement),
@@ -45,11 +53,12 @@ def build(run: RunFolder) -> Report:
 
 
 def write(run: RunFolder) -> Report:
-    """Build the report and write report.json, report.md and report.html beside the plan."""
+    """Build the report and write report.json, .md and .html and flips.jsonl beside the plan."""
     report = build(run)
     write_json(run.report_json, report.document())
     write_atomic(run.report_md, render_markdown(report))
     write_atomic(run.report_html, render_html(report))
+    write_atomic(run.flips, flip_lines(report.pairings))
     return report
 
 

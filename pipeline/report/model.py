@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.gate.model import Judgement
+from pipeline.pairs import Pairing
+from pipeline.pairs.text import pairing_document
 from pipeline.plan import Plan
 from pipeline.records import Record
 
@@ -39,6 +41,7 @@ class Report(_Frozen):
     Attributes:
         plan: What was to be run.
         judgement: What the records allow to say.
+        pairings: Every arm's answers beside the reference's.
         caveats: What a reader must know before any number.
         failures: Records that do not count, in the plan's order.
         not_checked: What nobody should think was checked.
@@ -50,6 +53,7 @@ class Report(_Frozen):
 
     plan: Plan
     judgement: Judgement
+    pairings: list[Pairing]
     caveats: list[str]
     failures: list[Failure]
     not_checked: list[str]
@@ -97,6 +101,7 @@ class Report(_Frozen):
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             **judged,
+            "pairings": [pairing_document(pairing) for pairing in self.pairings],
             "caveats": self.caveats,
             "not_checked": self.not_checked,
             "failures": [failure.model_dump(mode="json") for failure in self.failures],

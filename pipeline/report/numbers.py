@@ -15,8 +15,10 @@ __all__ = [
     "measured_n_text",
     "method_text",
     "n_text",
+    "one_digit",
     "p_text",
     "reference_text",
+    "share_text",
     "value_text",
 ]
 
@@ -116,6 +118,16 @@ def measured_n_text(measured: Measured) -> str:
     if measured.repeats is None:
         return _launches(measured.n)
     return f"{measured.n} questions x {measured.repeats}"
+
+
+def share_text(value: float | None) -> str:
+    """A share in percent, with one digit; a dash for none."""
+    return _NONE if value is None else f"{100 * value:.1f} %"
+
+
+def one_digit(value: float | None) -> str:
+    """A mean of counts, with one digit; a dash for none."""
+    return _NONE if value is None else f"{value:.1f}"
 
 
 def p_text(p: float | None) -> str:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from evals.metrics import METRICS
 from pipeline.gate.model import Row
+from pipeline.pairs.text import excerpt
 from pipeline.premises import PREMISES
 from pipeline.report import numbers
 from pipeline.report.charts import Chart, accuracy_chart, speed_chart
@@ -22,6 +23,9 @@ from pipeline.report.table import MARKS, columns, lines
 __all__ = ["flat", "render_html", "render_markdown", "render_published"]
 
 _NONE = "\N{EN DASH}"
+
+# Flips that a page shows of each pairing; flips.jsonl has them all.
+_FLIPS, _FLIPS_MARKDOWN = 20, 5
 
 # Terminal colours and other controls of a log mean nothing in a report.
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -62,6 +66,7 @@ def _environment() -> Environment:
     )
     environment.filters["md"] = _markdown
     environment.filters["clean"] = _clean
+    environment.filters["block"] = _block
     environment.filters["setting"] = _setting
     environment.filters["fence"] = _fence
     environment.filters["moment"] = _moment
@@ -84,6 +89,9 @@ def _context(report: Report) -> dict[str, Any]:
         "numbers": numbers,
         "confidence": f"{100 * (1 - 2 * report.plan.alpha):.3g} %",
         "flat": flat,
+        "excerpt": excerpt,
+        "shown_flips": _FLIPS,
+        "shown_flips_md": _FLIPS_MARKDOWN,
         "proofs": _proofs(report),
         "proof_mark": _proof_mark,
         "gates": _gates(report),
@@ -172,6 +180,11 @@ def _setting(value: object) -> str:
 def _clean(text: str) -> str:
     """A log line without terminal colours and control characters."""
     return _CONTROL.sub("", _ANSI.sub("", text))
+
+
+def _block(text: str) -> str:
+    """A model's answer with its lines, and nothing that is no text."""
+    return "\n".join(_clean(line) for line in text.splitlines())
 
 
 def _markdown(text: object) -> str:

@@ -8,7 +8,7 @@ from pipeline.stats.multiplicity import holm
 from pipeline.stats.paired import PairedDifference, paired_difference, questions_needed
 from pipeline.stats.proportions import Interval, mean_score, tango, wilson
 from pipeline.stats.rule import state_of
-from pipeline.stats.sequential import Decision, Design, decide, make_design, random_order
+from pipeline.stats.sequential import Decision, Design, decide, make_design
 
 __all__ = [
     "Decision",
@@ -25,7 +25,6 @@ __all__ = [
     "mean_score",
     "paired_difference",
     "questions_needed",
-    "random_order",
     "state_of",
     "tango",
     "wilson",

@@ -12,11 +12,12 @@ import numpy as np
 
 from pipeline.stats.paired import PairedDifference, difference_of
 from pipeline.stats.rule import state_of
-from pipeline.stats.sequential import Design, Outcome, outcome_of
+from pipeline.stats.sequential import Design, Outcome, make_design, outcome_of
 
 __all__ = [
     "Comparison", "Difficulty", "Floats", "Judge", "ask_in_stages", "chance_to_pass",
-    "chance_to_regress", "draw_differences", "repeats_for", "smallest_drop", "unseen_collapse",
+    "chance_to_regress", "draw_differences", "equal_in_stages", "repeats_for", "smallest_drop",
+    "unseen_collapse",
 ]  # fmt: skip
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -164,6 +165,25 @@ def _chances(comparison: Comparison, drop: float, runs: int, seed: int) -> tuple
         for row in draw_differences(comparison, drop, runs, rng)
     ]
     return states.count("pass") / runs, states.count("regressed") / runs
+
+
+def equal_in_stages(
+    comparison: Comparison, stages: int, *, runs: int = _RUNS, seed: int = 1
+) -> tuple[float, float]:
+    """What asking in stages gives an arm without any difference.
+
+    Returns:
+        Its chance to pass, and the mean share of the questions that it is asked.
+    """
+    design = make_design(
+        comparison.questions, comparison.margin, comparison.alpha,
+        stages=stages, alarms=comparison.alarms,
+    )  # fmt: skip
+    judge, rng = Judge(), np.random.default_rng(seed)
+    rows = draw_differences(comparison, 0.0, runs, rng)
+    ends = [ask_in_stages(row, design, judge) for row in rows]
+    passed = sum(outcome == "pass" for outcome, _ in ends)
+    return passed / runs, sum(asked for _, asked in ends) / (runs * comparison.questions)
 
 
 def smallest_drop(

@@ -10,8 +10,7 @@ it.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +18,7 @@ from pipeline.stats.paired import PairedDifference, paired_difference
 from pipeline.stats.rule import state_of
 from pipeline.stats.spending import Spending, nominal_levels
 
-__all__ = ["Decision", "Design", "Outcome", "decide", "make_design", "outcome_of", "random_order"]
+__all__ = ["Decision", "Design", "Outcome", "decide", "make_design", "outcome_of"]
 
 Outcome = Literal["continue", "pass", "regressed", "undecided"]
 
@@ -174,12 +173,3 @@ def outcome_of(
     if passed_blind or (state == "undecided" and stage + 1 < len(design.sizes)):
         return "continue"
     return state
-
-
-def random_order(ids: Iterable[str], seed: int) -> list[str]:
-    """The order in which a staged job asks: by a hash of seed and id, alike for every arm.
-
-    A stage is then a random sample of the questions, and depends neither on the order of the file
-    nor on Python's random numbers.
-    """
-    return sorted(ids, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())

@@ -44,7 +44,7 @@ def chat_server(reply: Callable[[int, dict[str, Any]], Reply]) -> Iterator[ChatS
             if made.status == 0:
                 self.close_connection = True
                 return
-            content = json.dumps(_completion(made)).encode()
+            content = json.dumps(_completion(made, chat="messages" in body)).encode()
             self.send_response(made.status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -71,19 +71,23 @@ def chat_server(reply: Callable[[int, dict[str, Any]], Reply]) -> Iterator[ChatS
         thread.join()
 
 
-def _completion(reply: Reply) -> dict[str, Any]:
+def _completion(reply: Reply, *, chat: bool) -> dict[str, Any]:
     if reply.status != 200:
         return {"error": {"message": "told to fail", "type": "server_error"}}
     return {
         "id": "1",
-        "object": "chat.completion",
+        "object": "chat.completion" if chat else "text_completion",
         "created": 1,
         "model": "m",
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": reply.text},
                 "finish_reason": reply.finish_reason,
+                **(
+                    {"message": {"role": "assistant", "content": reply.text}}
+                    if chat
+                    else {"text": reply.text}
+                ),
             }
         ],
         "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},

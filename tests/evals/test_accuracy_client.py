@@ -153,6 +153,35 @@ def test_worked_examples_reach_the_server_with_boxed_answers(tmp_path: Path) -> 
     assert (tmp_path / "cell" / PROMPT).is_file()
 
 
+def test_a_completion_sends_the_prompt_as_it_stands(tmp_path: Path) -> None:
+    settings = _settings(
+        data=str(_gsm8k(tmp_path, 1)), api="completion", system="Be brief.", max_tokens=9
+    )
+    with chat_server(lambda *_: Reply("\\boxed{1}")) as server:
+        outcome = _run(settings, server.base_url, tmp_path / "cell")
+    (body,) = server.requests
+    assert "messages" not in body
+    assert body["prompt"].startswith("Be brief.\n\nSolve the following math problem.")
+    assert body["prompt"].endswith("What is 0 + 1?")
+    assert body["max_tokens"] == 9
+    assert (outcome.status, outcome.metrics["score"]) == ("ok", 1.0)
+    (answer,) = read_answers(tmp_path / "cell" / ANSWERS)[0]
+    assert (answer.response, answer.completion_tokens) == ("\\boxed{1}", 7)
+    # Another way of asking: not to be compared with a chat.
+    chat = _settings(data=str(_gsm8k(tmp_path, 1)), system="Be brief.", max_tokens=9)
+    with chat_server(lambda *_: Reply("\\boxed{1}")) as server:
+        other = _run(chat, server.base_url, tmp_path / "other")
+    assert other.details["protocol_digest"] != outcome.details["protocol_digest"]
+
+
+def test_a_completion_has_no_chat_template(tmp_path: Path) -> None:
+    settings = _settings(
+        data=str(_gsm8k(tmp_path, 1)), api="completion", chat_template_kwargs={"thinking": True}
+    )
+    [problem] = JOB.check(settings)
+    assert problem.startswith("chat_template_kwargs: a completion has no chat template")
+
+
 def test_gpqa_is_marked_by_letter(tmp_path: Path) -> None:
     row = {"Question": "Which?", "Correct Answer": "right", "Record ID": "rec1"}
     row |= {f"Incorrect Answer {n}": f"wrong {n}" for n in (1, 2, 3)}

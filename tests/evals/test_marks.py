@@ -55,10 +55,11 @@ def test_no_usable_sample_is_no_score() -> None:
         metrics([answer("a", 0, "error")])
 
 
-def test_in_flight_is_busy_time_over_wall_time() -> None:
+def test_in_flight_is_busy_time_until_the_last_request_began() -> None:
+    """From 0 to 4, when the last one began: 4 + 2 busy seconds; its own end says nothing."""
     answers = [
         answer("a", 0, "wrong", (0.0, 4.0)), answer("b", 0, "wrong", (1.0, 3.0)),
         answer("c", 0, "wrong", (4.0, 8.0)), answer("d", 0, "error"),
     ]  # fmt: skip
-    assert in_flight(answers) == pytest.approx(10 / 8)
+    assert in_flight(answers) == pytest.approx(6 / 4)
     assert in_flight([answer("d", 0, "error")]) is None

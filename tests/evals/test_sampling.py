@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from evals.questions import Question
-from evals.sampling import sample
+from evals.sampling import in_random_order, sample
 
 
 def _questions(levels: str) -> list[Question]:
@@ -49,3 +49,13 @@ def test_a_larger_sample_of_one_level_holds_the_smaller_one() -> None:
 def test_an_impossible_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"cannot choose {size} of 3"):
         sample(_questions("aaa"), size, seed=0)
+
+
+def test_the_order_is_random_seeded_and_does_not_depend_on_the_file() -> None:
+    questions = _questions("a" * 200)
+    order = in_random_order(questions, 7)
+    assert order == in_random_order(questions[::-1], 7)
+    assert Counter(one.id for one in order) == Counter(one.id for one in questions)
+    assert order != in_random_order(questions, 8)
+    places = [questions.index(one) for one in order[:50]]
+    assert 70 < sum(places) / 50 < 130  # not the first ones: 99.5 +- 8

@@ -67,8 +67,12 @@ def servegate(
     )  # fmt: skip
 
 
-def command(*args: str | Path) -> list[str]:
-    return [sys.executable, "-P", "-m", "pipeline", *map(str, args)]
+def command(*args: str | Path, refuse_impossible: bool = False) -> list[str]:
+    """The command line; a run may have gates that its few launches and questions cannot decide."""
+    words = [sys.executable, "-P", "-m", "pipeline", *map(str, args)]
+    if args[0] == "run" and "--resume" not in args and not refuse_impossible:
+        words.append("--allow-impossible")
+    return words
 
 
 def only_run(folder: Path) -> Path:

@@ -130,7 +130,7 @@ def test_an_experiment_on_the_fake_engine_runs_anywhere(tmp_path: Path) -> None:
 def test_the_study_on_a_machine_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each cell says why, whatever machine this test runs on."""
     monkeypatch.setattr(cli_doctor, "look", lambda _runs, _environ: Host())
-    monkeypatch.setattr(cli_doctor, "preflight", lambda _plan, _spec, say: Preflight())
+    monkeypatch.setattr(cli_doctor, "preflight", lambda _plan, _spec, **_: Preflight())
     monkeypatch.setattr(cli_doctor, "probe", lambda _python: ENGINE)
     speed = EXPERIMENTS / "qwen3.5-mixedcomm-speed.yaml"
     found = cli_doctor.examine(speed, None, None, None, Console())

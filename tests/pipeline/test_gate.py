@@ -400,6 +400,25 @@ def test_what_no_gate_asks_for_is_shown_and_not_judged() -> None:
     assert found.alarms["speed"] == 0
 
 
+@pytest.mark.parametrize(("cut", "noted"), [(12, True), (3, False)])
+def test_answers_that_are_cut_off_more_often_are_noted_without_a_gate(
+    cut: int, noted: bool
+) -> None:
+    """Wrong in both arms, but cut off in one: the score is the same. Six rates are looked at."""
+
+    def mark(arm: str, dp: int, question: int, repeat: int) -> Mark:
+        if question % 5 == 0:
+            return "truncated" if arm == "mixed-comm" and question < 5 * cut else "wrong"
+        return "correct"
+
+    found = row(judged(make_run(make_plan_for_test(), mark=mark)))
+    assert found.verdict is Verdict.PASS
+    told = [note for note in found.notes if "truncated" in note]
+    assert bool(told) is noted
+    if noted:
+        assert told == ["gsm8k: truncated 6.0 %, 0.0 % in the reference (p 0.00024)"]
+
+
 def test_a_failed_request_is_no_wrong_answer() -> None:
     def mark(arm: str, dp: int, question: int, repeat: int) -> Mark:
         if arm == ARM and question % 10 == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipeline.power import power_statement as statement
 from pipeline.spec import Experiment
 from pipeline.stats.power import Difficulty
 from tests.pipeline.builders import make_plan_for_test, make_run
-from tests.pipeline.runs import LATENCY, accuracy_job, experiment, servegate
+from tests.pipeline.runs import LATENCY, accuracy_job, command, experiment, servegate
 
 GSM8K: dict[str, Any] = {"kind": "accuracy"}
 SPEED: dict[str, Any] = {"kind": "latency", "input_len": 128, "output_len": 32, "concurrency": 8}
@@ -291,7 +292,7 @@ def test_the_command_warns_of_impossible_gates_and_reads_a_run(tmp_path: Path) -
         (5, 0.05, None),
         (5, 0.01, "is 0.031, and alpha is 0.01; 7 launches need no such trust (latency)"),
         (7, 0.01, None),
-        (1, 0.05, "can never pass or fire: one launch an arm"),
+        (1, 0.05, None),  # impossible_gates speaks of that
     ],
 )
 def test_few_launches_are_told_when_an_experiment_is_planned(
@@ -300,3 +301,47 @@ def test_few_launches_are_told_when_an_experiment_is_planned(
     found = replicate_notes(fast(launches=launches, alpha=alpha))
     assert len(found) == (0 if note is None else 1)
     assert note is None or note in found[0]
+
+
+def test_what_stages_save_is_said_beforehand() -> None:
+    """The design of docs/statistics.md: 1319 questions, a margin of 1.5 points."""
+    [score] = statement(gsm8k({"margin": 0.015}, stages=10)).scores
+    assert score.staged_share == pytest.approx(0.59, abs=0.03)
+    assert score.staged_pass_chance == pytest.approx(0.95, abs=0.03)
+    assert score.staged_pass_chance is not None
+    assert score.pass_chance > score.staged_pass_chance
+    [plain] = statement(gsm8k({"margin": 0.015})).scores
+    assert (plain.staged_share, plain.staged_pass_chance) == (None, None)
+    # 134 questions exclude two points (2.706 / 0.02), in stages too: none but the last may pass.
+    assert impossible_gates(gsm8k({"margin": 0.02}, examples=134, stages=4)) == []
+    [told] = impossible_gates(gsm8k({"margin": 0.02}, examples=130, stages=4))
+    assert "can never pass an arm that answers just as the reference" in told
+
+
+def test_a_gate_that_can_decide_nothing_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Three launches of forty questions can pass a margin of 20 points, one launch no latency."""
+    sound = experiment(
+        tmp_path, jobs={"gsm8k": accuracy_job()}, gates={"gsm8k": {"score": {"margin": 0.2}}}
+    )
+    assert servegate("plan", sound, cwd=tmp_path).returncode == 0
+    file = experiment(tmp_path)  # latency, one launch
+    words: tuple[str | Path, ...]
+    for words in (("plan", file), ("run", file, "--out", "runs")):
+        line = command(*words, refuse_impossible=True)
+        done = subprocess.run(
+            line, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 2
+        assert "gates.latency.median_itl_ms: can never pass or fire: one launch" in done.stderr
+        assert "--allow-impossible" in done.stderr
+    assert not (tmp_path / "runs").exists()
+    allowed = servegate("plan", file, "--allow-impossible", cwd=tmp_path)
+    assert allowed.returncode == 0
+    assert "note: gates.latency.median_itl_ms: can never pass or fire" in allowed.stderr
+    # Local questions are counted: forty cannot exclude a loss of two points.
+    few = experiment(
+        tmp_path, jobs={"gsm8k": accuracy_job()}, gates={"gsm8k": {"score": {"margin": 0.02}}}
+    )
+    refused = servegate("plan", few, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "40 questions exclude no loss below" in refused.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pipeline.stats import Design, decide, make_design, paired_difference, random_order, state_of
+from pipeline.stats import Design, decide, make_design, paired_difference, state_of
 from pipeline.stats.power import (
     Comparison,
     Difficulty,
@@ -135,16 +135,6 @@ def test_the_rule_has_three_states() -> None:
     assert state_of(lower, 0.02, 1e-13) == "undecided"  # the alarm's level is not reached
     assert state_of(lower, 0.08, 0.05) == "pass"  # worse, and within the margin
     assert state_of(lower, 0.02, 0.05, higher_is_better=False) == "pass"
-
-
-def test_the_order_is_random_seeded_and_does_not_depend_on_the_file() -> None:
-    ids = [f"gsm8k-{i}" for i in range(200)]
-    order = random_order(ids, 7)
-    assert order == random_order(reversed(ids), 7)
-    assert sorted(order) == sorted(ids)
-    assert order != random_order(ids, 8)
-    places = [ids.index(key) for key in order[:50]]
-    assert 70 < sum(places) / 50 < 130  # not the first ones: 99.5 +- 8
 
 
 def rates(design: Design, one: Comparison, drop: float, runs: int) -> tuple[float, float, float]:
