@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, median, stdev
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from evals.logprobs_files import Trail, differences
 from pipeline.gate.comparison import begin, missing
@@ -167,5 +167,5 @@ def _interval(values: Sequence[float], alpha: float) -> tuple[float, tuple[float
     mean = fmean(values)
     if len(values) < 2:
         return mean, None
-    half = float(student.ppf(1 - alpha, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 1 - alpha)) * stdev(values) / sqrt(len(values))
     return mean, (mean - half, mean + half)
