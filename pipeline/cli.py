@@ -22,10 +22,7 @@ from pipeline.cli_doctor import Build, examine, show
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_published import report_published
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
-<<<<<<< HEAD
 from pipeline.cli_trace import TraceAsked, layout_of, show_trace, traced
-=======
->>>>>>> latency
 from pipeline.console import endings, refuse, say, stderr, stdout
 from pipeline.experiment_schema import schema_text
 from pipeline.plan_text import plan_lines

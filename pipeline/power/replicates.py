@@ -13,11 +13,7 @@ __all__ = ["replicate_notes"]
 
 
 def replicate_notes(experiment: Experiment) -> list[str]:
-<<<<<<< HEAD
     """Speeds whose launches are few for a test.
-=======
-    """Gated speeds whose launches are few for a test that trusts nothing.
->>>>>>> latency
 
     A verdict is Student's t and can be had from two launches on, but what then lies behind it is
     that launches differ as a normal distribution says. Without that faith all that so many blocks
