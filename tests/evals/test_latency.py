@@ -191,7 +191,7 @@ def test_the_median_itl_of_a_known_schedule_is_within_one_percent(tmp_path: Path
             (window,) = outcome.details["full_batch"]
             assert 230 < window["decode_steps"] <= 254  # two waves of 127 gaps, less the edges
             # Tokens are due at fixed times, so that a late one makes the next gap shorter.
-            assert outcome.metrics["median_tpot_ms"] == pytest.approx(10, rel=0.01)
+            assert outcome.metrics["median_tpot_ms"] == pytest.approx(10, rel=0.02)
             seen.append((outcome.metrics["median_itl_ms"], outcome.metrics["steady_itl_ms"]))
             if all(abs(value - 10) <= 0.1 for value in seen[-1]):
                 return
