@@ -185,3 +185,46 @@ def test_the_real_loader_reads_local_parquet_of_the_same_schema(
     shots = load_shots("gsm8k", None, 2, choice_seed=0)
     assert [question.problem for question in data.questions] == ["test 0?", "test 1?"]
     assert [shot.problem for shot in shots] == ["train 0?", "train 1?"]
+
+
+def test_the_real_loader_reads_gpqas_columns_from_local_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GPQA as it lies on the hub: all questions in one split called train, many more columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = tmp_path / "gpqa"
+    folder.mkdir()
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: gpqa_diamond\n  data_files: gpqa_diamond.parquet\n---\n"
+    )
+    rows = [
+        {
+            "Pre-Revision Question": "an older text", "Question": f"Which of these is {n}?",
+            "Correct Answer": f"right {n}", "Incorrect Answer 1": "one",
+            "Incorrect Answer 2": "two", "Incorrect Answer 3": " three ",
+            "Explanation": "because", "Record ID": f"rec{n}",
+            "Writer's Difficulty Estimate": "Hard graduate level (could be solved by ...)",
+            "High-level domain": "Physics", "Extra Revised Question": None,
+        }
+        for n in range(3)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), folder / "gpqa_diamond.parquet")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    local = hub.RealSet(
+        repository=str(folder), config="gpqa_diamond", splits={"test": "train"},
+        gated=True, columns="",
+    )  # fmt: skip
+    monkeypatch.setitem(hub.SETS, "gpqa", local)
+    data = load_real("gpqa", choice_seed=42)
+    again = load_real("gpqa", choice_seed=42)
+    assert [one.id for one in data.questions] == ["rec0", "rec1", "rec2"]
+    assert data.questions == again.questions  # the order of choices is the seed's alone
+    for n, one in enumerate(data.questions):
+        assert f"{one.expected}) right {n}" in one.problem
+        assert one.level == "Hard graduate level"
+    assert any(one.expected != data.questions[0].expected for one in load_real(
+        "gpqa", choice_seed=7
+    ).questions)  # fmt: skip
