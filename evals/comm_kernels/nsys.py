@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evals.comm_kernels.nsys_checks import KERNELS, check, tables_of
 from evals.comm_kernels.rows import NONE, BareRows, stepped
@@ -27,12 +29,16 @@ _MOST_IDS = 10_000_000
 _SPARSE = 997  # every so many rows are looked at for the processes that there are
 
 
-def _unpack(columns: Sequence[Ints]) -> Sequence[Ints]:
-    start, end, stream_name, owner_replay = columns
-    low = 0xFFFFFFFF
-    replay = owner_replay & low
-    replay[replay == low] = NONE
-    return start, end, owner_replay >> 32, stream_name >> 32, stream_name & low, replay
+def _unpack(columns: Sequence[Ints], into: Sequence[npt.NDArray[Any]]) -> None:
+    starts, ends, stream_names, owner_replays = columns
+    start, end, owner, stream, name, replay = into
+    start[:] = starts
+    end[:] = ends
+    np.right_shift(owner_replays, 32, out=owner, casting="unsafe")
+    np.right_shift(stream_names, 32, out=stream, casting="unsafe")
+    # The lower half as it lies in memory (little-endian), which costs less than a mask.
+    name[:] = stream_names.view(np.int32)[::2]
+    replay[:] = owner_replays.view(np.int32)[::2]
 
 
 def _query(replay: str) -> Query:
@@ -44,11 +50,11 @@ def _query(replay: str) -> Query:
             '"end"',
             "(streamId << 32) | demangledName",
             # A globalPid is vm, pid and thread, the last two of 24 bits (nsys-exporter's manual); a
-            # pid of Linux has 22. Correlations have 32 bits, and NONE takes the last of them.
+            # pid of Linux has 22. Correlations have 32 bits; as signed numbers, NONE is the last.
             f"((globalPid >> 24 & 4194303) << 40) + (deviceId << 32) + ({replay} & 4294967295)",
         ),
         unpack=_unpack,
-        dtypes=(np.int64, np.int64, np.int32, np.int32, np.int32, np.int64),
+        dtypes=(np.int64, np.int64, np.int32, np.int32, np.int32, np.int32),
     )
 
 
@@ -103,7 +109,7 @@ def _ranks(columns: Sequence[Ints], facts: _Facts, path: Path) -> list[RankKerne
             at = at[begun >= 0]
         mine = replay[at]
         if facts.launches:
-            launched = facts.launches.get(owner >> 8, np.empty(0, dtype=np.int64))
+            launched = facts.launches.get(owner >> 8, np.empty(0, dtype=np.int32))
             mine = np.where(np.isin(mine, launched), mine, NONE)
         if not np.any(mine != NONE):
             return None
@@ -185,4 +191,5 @@ def _launches(database: sqlite3.Connection, tables: frozenset[str]) -> dict[int,
     found: dict[int, list[int]] = defaultdict(list)
     for pid, correlation in database.execute(query):
         found[pid].append(correlation)
-    return {pid: np.array(values, dtype=np.int64) for pid, values in found.items()}
+    # As 32 bits, as the kernels have them.
+    return {pid: np.array(values, dtype=np.int64).astype(np.int32) for pid, values in found.items()}

@@ -33,14 +33,14 @@ class Query:
     Attributes:
         table: A table that has rowids.
         expressions: SQL expressions that are 64-bit integers for every row.
-        unpack: Makes the wanted columns of a batch from those of the expressions; several small
-            numbers travel faster as one.
+        unpack: Fills the wanted columns of a batch, its second argument, from those of the
+            expressions; several small numbers travel faster as one.
         dtypes: Of the wanted columns.
     """
 
     table: str
     expressions: Sequence[str]
-    unpack: Callable[[Sequence[Ints]], Sequence[Ints]]
+    unpack: Callable[[Sequence[Ints], Sequence[npt.NDArray[Any]]], None]
     dtypes: Sequence[npt.DTypeLike]
 
 
@@ -110,8 +110,7 @@ def _fill(uri: str, query: Query, where: str, into: Sequence[npt.NDArray[Any]]) 
                     if array.dtype != np.int64:
                         raise ValueError(f"{array.dtype} where an integer belongs")
                 behind = at + batch.num_rows
-                for column, values in zip(into, query.unpack(arrays), strict=True):
-                    column[at:behind] = values
+                query.unpack(arrays, [column[at:behind] for column in into])
                 at = behind
     except adbc_driver_manager.Error as error:
         raise OSError(str(error)) from error
