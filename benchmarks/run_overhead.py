@@ -6,7 +6,8 @@ Three backends (nccl, nccl-symmetric, mixed-comm) on 1 to 3 attention DP sizes (
 fake servers that take 20 s to start: 100 questions of GSM8K and the study's speed load, once each.
 
 - Overhead: wall time of `servegate run`, its own start and its report included, that is not the
-  start of a server, a job's process, or the stop of a server: at most 3 %.
+  start of a server, a job's process, or the stop of a server: at most 3 %. Wall time is what
+  others on the machine make it, so the load average stands beside it.
 - The same work by two scripts after the study of sglang#23713: one for accuracy and one for speed,
   each of which starts a server for every backend and size, waits for its health every second, runs
   one command, stops the server and sleeps 10 s. They run the very commands that servegate runs, and
@@ -157,7 +158,8 @@ def main(sizes: int) -> int:
         overhead = rest / ours
         print(
             f"servegate: {ours:.1f} s; starts {started:.1f}, jobs {jobs:.1f}, stops {stopped:.1f}, "
-            f"everything else {rest:.1f} s: {overhead:.2%} (limit {OVERHEAD:.0%})",
+            f"everything else {rest:.1f} s: {overhead:.2%} (limit {OVERHEAD:.0%}); load average "
+            f"{os.getloadavg()[2]:.1f} on {os.cpu_count()} cores",
             flush=True,
         )
         theirs = run_scripts(plan, folder)
