@@ -192,10 +192,13 @@ def _schedule(
     # Behind everything that is measured: servers that are profiled.
     for name, job in experiment.jobs.items():
         if JOBS[job.kind].alone:
-            for block in range(1 if job.launches is None else job.launches):
+            count = 1 if job.launches is None else job.launches
+            for block in range(count):
+                # Times of several launches are compared in blocks, as speeds are.
+                order = counterbalanced(len(arms), block, seed=experiment.seed)
                 for layout in layouts:
-                    for arm in arms:
-                        yield arm, layout, block, {name: job}
+                    for position in order if count > 1 else range(len(arms)):
+                        yield arms[position], layout, block, {name: job}
 
 
 def _in_stages(job: JobSettings) -> bool:
@@ -291,7 +294,8 @@ def _launch(  # noqa: PLR0913 - one call site; each is a different thing
         ready_timeout_s=server.ready_timeout_s,
         stop_timeout_s=server.stop_timeout_s,
         unsupported=_unsupported(arm, layout),
-        optional=block >= experiment.launches and not any(JOBS[j.kind].alone for j in jobs.values()),
+        optional=block >= experiment.launches
+        and not any(JOBS[j.kind].alone for j in jobs.values()),
         cells=[
             Cell(
                 id=f"{launch_id}/{name}",

@@ -251,10 +251,17 @@ def _claimed(
         for layout in plan.layouts
         for floor in noise.noise_floors(layout, arm, checks[layout, arm])
     ]
+    design, followed = sequential.design_of(plan), sequential.followed_jobs(plan)
+
+    def allowed(check: Check) -> float:
+        if design is None or check.job not in followed or check.n is None:
+            return plan.alpha / max(1, alarms)
+        return sequential.level(design, check.n).harm
+
     made: dict[_Place, list[Check]] = {}
     for (layout, arm), own in checks.items():
         every = [*own, *baselines.against_baselines(plan, layout, arm, evidence)]
-        every = baselines.better_than_all(every, plan.alpha, alarms)
+        every = baselines.better_than_all(every, allowed)
         made[layout, arm] = noise.above_floor(layout, every, floors)
     return made, floors
 

@@ -81,12 +81,12 @@ def _of(
         elif absent is not None:
             missing = missing or f"{absent} has no record"
         sides.append([by_cell[cell] for cell in planned if cell in by_cell])
-    named = {"job": jobs[0], "traced": jobs[1]}
-    if missing:
-        return Closure(
-            layout=layout, arm=arm, reference=plan.reference, missing=missing, **named
-        )  # fmt: skip
-    return closure(sides[0], sides[1], plan.alpha).model_copy(update=named)
+    made = (
+        Closure(layout=layout, arm=arm, reference=plan.reference, missing=missing)
+        if missing
+        else closure(sides[0], sides[1], plan.alpha)
+    )
+    return made.model_copy(update={"job": jobs[0], "traced": jobs[1]})
 
 
 def warnings(found: Sequence[Closure], layout: LayoutKey, arm: str) -> list[str]:

@@ -22,7 +22,16 @@ from pipeline.records import Record, Status
 from pipeline.spec import Gate
 from pipeline.stats import LaunchDesign, launch_design
 
-__all__ = ["Level", "bought", "design_of", "followed_jobs", "in_blocks", "needed", "unneeded"]
+__all__ = [
+    "Level",
+    "bought",
+    "design_of",
+    "followed_jobs",
+    "in_blocks",
+    "level",
+    "needed",
+    "unneeded",
+]
 
 _Place = tuple[LayoutKey, str]
 
@@ -88,16 +97,18 @@ def in_blocks(
     assert check.p_worse is not None
     assert check.p_better is not None
     made = speed.decide_ratio(
-        check, check.p_worse, check.p_better, at.harm, passing=at.passing,
+        check,
+        check.p_worse,
+        check.p_better,
+        at.harm,
+        passing=at.passing,
         established=f"below {at.harm:.2g}, what this look may use",
     )
     if made.verdict is Verdict.INCONCLUSIVE:
         more = "the cap of sequential.max_launches" if at.last else "another block may be bought"
         made = made.model_copy(update={"reason": f"{made.reason}; {more}"})
     looks = f"look at {check.n} of at most {design.sizes[-1]} launches, error rate {at.passing:.2g}"
-    return made.model_copy(
-        update={"method": f"{made.method}; {looks}", "p_worse_adjusted": None}
-    )
+    return made.model_copy(update={"method": f"{made.method}; {looks}", "p_worse_adjusted": None})
 
 
 def needed(
@@ -161,9 +172,7 @@ def _open(plan: Plan, place: _Place, evidence: Mapping[Key, Evidence]) -> bool:
     return not over and Verdict.INCONCLUSIVE in verdicts
 
 
-def unneeded(
-    plan: Plan, records: Sequence[Record], facts: Mapping[str, Facts]
-) -> list[Launch]:
+def unneeded(plan: Plan, records: Sequence[Record], facts: Mapping[str, Facts]) -> list[Launch]:
     """Optional launches that nothing needed and that have no record: not missing, not run."""
     run = {record.launch for record in records}
     found: list[Launch] = []

@@ -59,7 +59,7 @@ def _geometric_mean(side: Evidence, metric: str) -> float:
     return exp(sum(map(log, values)) / len(values))
 
 
-def decide_ratio(  # noqa: PLR0913 - the first four are every decision's
+def decide_ratio(
     check: Check,
     p_worse: float,
     p_better: float,
