@@ -17,9 +17,9 @@ def state_of(
     """Judge one comparison.
 
     Pass: the bound on the harmful side excludes a loss of the margin (non-inferiority; the absence
-    of significance is never a pass). Regressed: both the effect is beyond the margin, and that it is
-    worse at all is established: the other bound excludes equality, and the p-value of "worse" is
-    below the level of the alarm.
+    of significance is never a pass). Regressed: the effect is beyond the margin, and that it is
+    worse at all is established, too: the other bound excludes equality, and the p-value of "worse"
+    is below the level of the alarm.
 
     Args:
         seen: Its interval at the error rate of a pass.

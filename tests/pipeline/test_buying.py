@@ -33,7 +33,7 @@ def plan_of(arms: tuple[str, ...] = ("nccl", ARM), most: int | None = 6, **chang
 
 
 def run_of(plan: Plan, blocks: int, changes: dict[str, list[float]]) -> MadeRun:
-    """A run of so many blocks; each arm's change of log ITL, block by block; the reference's is 0."""
+    """A run of so many blocks; each arm's change of log ITL, block by block; 0 if none is given."""
     made = make_run(plan)
     launches = {launch.id: launch for launch in plan.launches}
     for cell, record in list(made.records.items()):
