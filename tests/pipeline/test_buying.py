@@ -28,8 +28,8 @@ DP4 = LayoutKey(tp=8, attention_dp=4, ep=1, nodes=1)
 
 
 def plan_of(arms: tuple[str, ...] = ("nccl", ARM), most: int | None = 6, **changes: Any) -> Plan:
-    changes = {"dps": (4,), "launches": 3, "gates": GATES, "jobs": JOBS} | changes
-    return make_plan_for_test(arms=arms, most=most, **changes)
+    told: dict[str, Any] = {"dps": (4,), "launches": 3, "gates": GATES, "jobs": JOBS} | changes
+    return make_plan_for_test(arms=arms, most=most, **told)
 
 
 def run_of(plan: Plan, blocks: int, changes: dict[str, list[float]]) -> MadeRun:

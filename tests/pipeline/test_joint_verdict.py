@@ -106,7 +106,7 @@ def judged(accuracy: State, speed: State, comm: State, premises: State) -> Judge
 @pytest.mark.parametrize("accuracy", ACCURACY)
 @pytest.mark.parametrize("premises", ["good", "bad", "undecided", "missing"])
 def test_every_combination_has_the_verdict_of_the_table(accuracy: State, premises: State) -> None:
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     for speed, comm in product(TIMES, TIMES):
         row = next(r for r in judged(accuracy, speed, comm, premises).rows if r.arm == ARM)
         wanted = expected(accuracy, speed, comm, premises)
