@@ -27,8 +27,9 @@ _LEAST = 2
 # Simulated experiments behind the factor; always the same ones.
 _RUNS, _SEED = 100_000, 20_261
 
-# Of linear, power-1.5 and obrien-fleming the pair with the fewest launches at the same error rates
-# (benchmarks/gate_cost.py has its figures).
+# alpha t. Simulated with 3 to 8 launches and a spread of 2 % it passes an equal arm of a margin of
+# 3 % in 0.944 after 5.0 launches on average; pocock 0.926 after 4.9, alpha t^1.5 0.958 after 5.1,
+# O'Brien and Fleming 0.978 after 5.5.
 PASSING: Spending = "linear"
 ALARMING: Spending = "linear"
 
