@@ -138,7 +138,10 @@ def needed(
             return frozenset()
         evidence = _until(plan, records, before)
         arms = frozenset(
-            place for place in arms if not differing.get(place) and _open(plan, place, evidence)
+            place
+            for place in arms
+            if not (differing.get(place) or differing.get((place[0], plan.reference)))
+            and _open(plan, place, evidence)
         )
     return arms | {(layout, plan.reference) for layout, _ in arms}
 

@@ -15,11 +15,13 @@ from pipeline.gate.sequential import design_of, needed, unneeded
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
 from pipeline.plan_text import plan_lines
+from pipeline.power.impossible import impossible_gates
 from pipeline.records import Status
 from pipeline.report import write
 from pipeline.spec_load import SpecError, load_experiment
 from pipeline.stats import launch_design
 from tests.pipeline.builders import MadeRun, make_plan_for_test, make_run
+from tests.pipeline.test_comparable import facts_of
 
 ARM = "mixed-comm"
 JOBS = {"latency": {"kind": "latency", "input_len": 128, "output_len": 32, "concurrency": 8}}
@@ -267,3 +269,56 @@ def test_what_can_never_buy_is_refused(tmp_path: Path, most: str, limit: str, sa
         return
     with pytest.raises(SpecError, match=said):
         load_experiment(file)
+
+
+COMM = """
+name: made-up
+model: {path: org/model}
+layouts: [{tp: 8, attention_dp: [2]}]
+arms: {nccl: {}, other: {}}
+reference: nccl
+launches: 3
+jobs: {kernels: {kind: comm-kernels, launches: COUNT}}
+gates: {kernels: {METRIC: {margin: 0.05}}}
+"""
+
+
+@pytest.mark.parametrize(("metric", "count", "problem", "impossible"), [
+    ("comm_with_imbalance_ms", "3", "", ""),
+    ("comm_span_ms", "1", "", "gates.kernels.comm_span_ms: can never pass or fire: one launch"),
+    ("other_kernels_ms", "3", "gates.kernels.other_kernels_ms: cannot be gated", ""),
+])  # fmt: skip
+def test_communication_time_is_gated_over_its_own_launches(
+    tmp_path: Path, metric: str, count: str, problem: str, impossible: str
+) -> None:
+    file = tmp_path / "made-up.yaml"
+    file.write_text(COMM.replace("METRIC", metric).replace("COUNT", count), encoding="utf-8")
+    if problem:
+        with pytest.raises(SpecError, match=problem):
+            load_experiment(file)
+        return
+    found = impossible_gates(load_experiment(file))
+    assert [text.startswith(impossible) for text in found] == ([True] if impossible else [])
+
+
+@pytest.mark.parametrize(("most", "problems"), [("3", 0), ("null", 1)])
+def test_one_launch_is_enough_where_more_may_be_bought(
+    tmp_path: Path, most: str, problems: int
+) -> None:
+    text = SPEC.replace("LIMIT", "").replace("launches: 3", "launches: 1")
+    text = text.replace("{max_launches: MOST}", "null" if most == "null" else "{max_launches: 3}")
+    file = tmp_path / "made-up.yaml"
+    file.write_text(text, encoding="utf-8")
+    assert len(impossible_gates(load_experiment(file))) == problems
+
+
+def test_arms_that_may_not_be_compared_buy_nothing() -> None:
+    made = run_of(plan_of(), 3, {ARM: LOUD})
+    records = list(made.records.values())
+    alike = {one.id: facts_of(one.arm) for one in made.plan.launches if one.block < 3}
+    assert (DP4, ARM) in needed(made.plan, records, alike, 3)
+    for arm in (ARM, "nccl"):  # the arm's own, and a reference that differs from itself
+        last = [one.id for one in made.plan.launches if one.arm == arm and one.block < 3][-1]
+        packages = {**alike[last].packages, "torch": "2.15.0"}
+        other = {**alike, last: alike[last].model_copy(update={"packages": packages})}
+        assert needed(made.plan, records, other, 3) == frozenset()
