@@ -19,7 +19,7 @@ from launchers.engines import LaunchSettings, launch_argv, launch_env
 from pipeline.gpu_rule import GpuRule
 from pipeline.layout import LayoutKey
 from pipeline.order import counterbalanced
-from pipeline.spec import Arm, Experiment, Gate
+from pipeline.spec import Arm, Experiment, Gate, Sequential, followed
 
 __all__ = ["ArmPlan", "Cell", "Launch", "Plan", "PlanModel", "make_plan"]
 
@@ -44,7 +44,8 @@ class Launch(_Frozen):
     ``{port}``; ``env`` is set over the inherited environment, after the names in
     ``env_unset`` have been taken out of it: an arm's switch that is exported in the user's shell
     must not reach the other arms. ``unsupported`` says why this arm cannot mean anything on this
-    layout; such a launch is not started and its cells are recorded as unsupported.
+    layout; such a launch is not started and its cells are recorded as unsupported. ``optional``
+    launches belong to blocks that are bought only while a speed is undecided.
     """
 
     index: int
@@ -61,6 +62,7 @@ class Launch(_Frozen):
     ready_timeout_s: float
     stop_timeout_s: float
     unsupported: str
+    optional: bool = False
     cells: list[Cell]
 
 
@@ -106,6 +108,7 @@ class Plan(_Frozen):
     arms: list[ArmPlan]
     layouts: list[LayoutKey]
     launches_per_arm: int
+    sequential: Sequential | None = None
     alpha: float
     gpu_rule: GpuRule | None = None
     require_proof: bool = False
@@ -119,8 +122,9 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
 
     Blocks are passes over all arms and layouts. Inside a block the arms of one layout follow one
     another directly, so that slow drift hits them alike, in an order that is counterbalanced over
-    blocks (:func:`pipeline.order.counterbalanced`). Jobs that want a launch of their own get one
-    for each arm and layout behind all blocks.
+    blocks (:func:`pipeline.order.counterbalanced`). Blocks that a sequential experiment may buy
+    come behind those that it plans; they run what its gates on speed need, and nothing else. Jobs
+    that want a launch of their own get one for each arm and layout behind all blocks.
 
     Args:
         experiment: A validated experiment.
@@ -158,6 +162,7 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
         arms=arms,
         layouts=layouts,
         launches_per_arm=experiment.launches,
+        sequential=experiment.sequential,
         alpha=experiment.alpha,
         gpu_rule=experiment.gpu_rule,
         require_proof=experiment.require_proof,
@@ -173,21 +178,27 @@ def _schedule(
 ) -> Iterator[tuple[ArmPlan, LayoutKey, int, Mapping[str, JobSettings]]]:
     """Arm, layout, block and jobs of each launch, in order."""
     common = {name: job for name, job in experiment.jobs.items() if not JOBS[job.kind].alone}
-    for block in range(experiment.launches if common else 0):
+    planned = experiment.launches if common else 0
+    most = planned if experiment.sequential is None else experiment.sequential.max_launches
+    gated = {name: common[name] for name in followed(common) if name in experiment.gates}
+    for block in range(most):
         for layout in layouts if block % 2 == 0 else layouts[::-1]:
             order = counterbalanced(len(arms), block, seed=experiment.seed)
             if block == 0 and any(_in_stages(job) for job in common.values()):
                 # An arm can only be asked less when what the reference answers is known.
                 order.sort(key=lambda position: arms[position].name != experiment.reference)
             for position in order:
-                yield arms[position], layout, block, common
+                yield arms[position], layout, block, common if block < planned else gated
     # Behind everything that is measured: servers that are profiled.
     for name, job in experiment.jobs.items():
         if JOBS[job.kind].alone:
-            for block in range(1 if job.launches is None else job.launches):
+            count = 1 if job.launches is None else job.launches
+            for block in range(count):
+                # Times of several launches are compared in blocks, as speeds are.
+                order = counterbalanced(len(arms), block, seed=experiment.seed)
                 for layout in layouts:
-                    for arm in arms:
-                        yield arm, layout, block, {name: job}
+                    for position in order if count > 1 else range(len(arms)):
+                        yield arms[position], layout, block, {name: job}
 
 
 def _in_stages(job: JobSettings) -> bool:
@@ -283,6 +294,8 @@ def _launch(  # noqa: PLR0913 - one call site; each is a different thing
         ready_timeout_s=server.ready_timeout_s,
         stop_timeout_s=server.stop_timeout_s,
         unsupported=_unsupported(arm, layout),
+        optional=block >= experiment.launches
+        and not any(JOBS[j.kind].alone for j in jobs.values()),
         cells=[
             Cell(
                 id=f"{launch_id}/{name}",

@@ -33,18 +33,24 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(
             f"[{launch.index + 1}] {launch.id}  ({launch.layout}, block {launch.block + 1})"
         )
+        if launch.optional:
+            lines.append("    optional: bought only while a gated speed is undecided")
         if launch.unsupported:
             lines.append(f"    unsupported, not started: {launch.unsupported}")
         lines.append(f"    {shell_command(launch)}")
         jobs = ", ".join(cell.job for cell in launch.cells)
         lines.append(f"    jobs: {jobs}" if jobs else "    jobs: none on this launch")
-    cells = Counter(cell.job for launch in plan.launches for cell in launch.cells)
-    started = sum(1 for launch in plan.launches if not launch.unsupported)
+    planned = [launch for launch in plan.launches if not launch.optional]
+    cells = Counter(cell.job for launch in planned for cell in launch.cells)
+    started = sum(1 for launch in planned if not launch.unsupported)
+    optional = len(plan.launches) - len(planned)
+    beside = f"; up to {optional} more launches while a gated speed is undecided" * bool(optional)
     lines += [
         "",
         f"cost: {started} server launches ({plan.launches_per_arm} for each of {len(plan.arms)} "
         f"arms on {len(plan.layouts)} layouts); cells: "
-        + ", ".join(f"{count} x {job}" for job, count in cells.items()),
+        + ", ".join(f"{count} x {job}" for job, count in cells.items())
+        + beside,
         f"gates: {_gates(plan)}",
     ]
     return lines

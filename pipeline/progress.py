@@ -47,7 +47,7 @@ class Display(Protocol):
         ...
 
     def launch_over(self, launch: Launch, seconds: float | None) -> None:
-        """A launch is over; ``seconds`` is None when it had nothing left to do."""
+        """A launch is over; ``seconds`` is None when nothing was left to do or to decide."""
         ...
 
 
@@ -103,6 +103,10 @@ def _outcome(record: Record) -> str:
     return f"{record.status.value} ({record.failure_class}): {first_line}"
 
 
+def _left_out(launch: Launch) -> str:
+    return "not needed, or done" if launch.optional else "nothing left to do"
+
+
 class _Plain:
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan = plan
@@ -138,7 +142,7 @@ class _Plain:
     def launch_over(self, launch: Launch, seconds: float | None) -> None:
         self._clock.over(seconds)
         if seconds is None:
-            self._line(f"[{launch.index + 1}] {launch.id}: nothing left to do")
+            self._line(f"[{launch.index + 1}] {launch.id}: {_left_out(launch)}")
         elif left := self._clock.text():
             self._line(f"    {self._clock.left} launches to go, about {left}")
 
@@ -195,4 +199,4 @@ class _Rich:
         self._bars.advance(self._launches)
         self._state.plain = ""
         if seconds is None:
-            self._console.print(Text(f"{launch.id}: nothing left to do", style="dim"))
+            self._console.print(Text(f"{launch.id}: {_left_out(launch)}", style="dim"))

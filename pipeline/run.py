@@ -12,6 +12,7 @@ from types import FrameType
 
 from launchers.process import stop_orphan
 from pipeline.carry import carry
+from pipeline.gate.sequential import needed
 from pipeline.launch_run import LaunchRun
 from pipeline.plan import Launch, Plan
 from pipeline.progress import Display
@@ -36,6 +37,10 @@ def execute(plan: Plan, folder: RunFolder, shown: Display) -> None:
         folder.add_event("run_started", launches=len(plan.launches))
         try:
             for launch in plan.launches:
+                if launch.optional and not _is_needed(plan, launch, folder):
+                    folder.add_event("launch_not_needed", launch=launch.id)
+                    shown.launch_over(launch, None)
+                    continue
                 _run_launch(plan, launch, folder, shown)
         except KeyboardInterrupt:
             folder.add_event("run_interrupted")
@@ -73,6 +78,15 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _is_needed(plan: Plan, launch: Launch, folder: RunFolder) -> bool:
+    """Whether a launch that may be bought decides anything, as the records stand now."""
+    records = list(folder.records(plan))
+    if any(record.launch == launch.id for record in records):
+        return True  # bought by an earlier start of this run
+    wanted = needed(plan, records, folder.facts(plan), launch.block)
+    return (launch.layout, launch.arm) in wanted
 
 
 def _run_launch(plan: Plan, launch: Launch, folder: RunFolder, shown: Display) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,6 +18,7 @@ from pydantic import (
 from evals import JOBS
 from evals.accuracy import AccuracySettings
 from evals.comm_kernels import CommKernelsSettings
+from evals.job import JobSettings
 from evals.latency import LatencySettings
 from evals.logprobs import LogprobsSettings
 from launchers.backends import BACKENDS, ArgValue
@@ -25,7 +27,7 @@ from launchers.models import MODELS
 from pipeline.gpu_rule import GpuRule
 from pipeline.sweeps import swept
 
-__all__ = ["Arm", "EngineSpec", "Experiment", "Gate", "Layout"]
+__all__ = ["Arm", "EngineSpec", "Experiment", "Gate", "Layout", "Sequential", "followed"]
 
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _FLAG = re.compile(r"^[a-z][a-z0-9-]*$")
@@ -238,6 +240,25 @@ class Gate(_Strict):
     )
 
 
+def followed(jobs: Mapping[str, JobSettings]) -> list[str]:
+    """Jobs whose speeds further launches can decide: latency on every launch."""
+    return [
+        name
+        for name, job in jobs.items()
+        if isinstance(job, LatencySettings) and job.launches is None
+    ]
+
+
+class Sequential(_Strict):
+    """How far an undecided speed may be followed; the error rates stay as they are."""
+
+    max_launches: int = Field(
+        ge=2,
+        description="Launches of each arm and layout at most. After the planned ones, while a "
+        "gated speed is undecided, one more block is run of the arms that need it.",
+    )
+
+
 class Experiment(_Strict):
     """One experiment file."""
 
@@ -256,6 +277,10 @@ class Experiment(_Strict):
     )
     launches: int = Field(
         default=1, ge=1, description="Fresh server starts of each arm and layout: the replicates."
+    )
+    sequential: Sequential | None = Field(
+        default=None,
+        description="Whether an inconclusive gate on speed may buy more launches; null: no.",
     )
     seed: int = Field(default=0, ge=0, description="Rotates the order of arms; nothing else.")
     jobs: dict[Name, JobSpec] = Field(min_length=1)

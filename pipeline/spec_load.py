@@ -17,7 +17,7 @@ from evals.latency import LatencySettings, never_measured
 from evals.metrics import METRICS
 from evals.questions import DataError
 from launchers.fake_engine.settings import FakeSettings
-from pipeline.spec import EngineSpec, Experiment
+from pipeline.spec import EngineSpec, Experiment, followed
 from pipeline.spec_errors import describe
 from pipeline.yaml_source import SourceError, apply_overrides, load_file
 
@@ -98,6 +98,7 @@ def cross_check(experiment: Experiment) -> list[str]:
             problems.append(
                 f"baselines: {name!r} stands there already; the reference is always a baseline"
             )
+    problems += _sequential_problems(experiment)
     seen: set[tuple[int, int, int, int]] = set()
     for index, layout in enumerate(experiment.layouts):
         for dp in layout.attention_dp:
@@ -115,6 +116,25 @@ def cross_check(experiment: Experiment) -> list[str]:
         problems += [f"jobs.{name}.{text}" for text in JOBS[settings.kind].check(settings)]
         problems += [f"jobs.{name}.stages: {text}" for text in _stage_problems(experiment, name)]
     return problems + _gate_problems(experiment) + _fake_problems(experiment)
+
+
+def _sequential_problems(experiment: Experiment) -> list[str]:
+    """Why no further launches can be bought."""
+    asked = experiment.sequential
+    if asked is None:
+        return []
+    problems: list[str] = []
+    if asked.max_launches <= experiment.launches:
+        problems.append(
+            f"sequential.max_launches: {asked.max_launches} leaves nothing to buy beyond launches, "
+            f"{experiment.launches}; raise it, or leave sequential out"
+        )
+    if not any(job in experiment.gates for job in followed(experiment.jobs)):
+        problems.append(
+            "sequential: buys launches while a gated speed is undecided, and no latency job that "
+            "runs on every launch has a gate; set one, or leave sequential out"
+        )
+    return problems
 
 
 def _stage_problems(experiment: Experiment, name: str) -> list[str]:

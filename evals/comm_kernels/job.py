@@ -15,6 +15,7 @@ from typing import Any
 from evals.client import kept_failure
 from evals.comm_kernels.files import FACTS, TRACES, trace_files
 from evals.comm_kernels.settings import CommKernelsSettings
+from evals.comm_kernels.times import COMMUNICATION
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 
 __all__ = ["CommKernelsJob", "CommKernelsSettings"]
@@ -25,11 +26,11 @@ class CommKernelsJob:
 
     kind: str = "comm-kernels"
     settings_type: type[JobSettings] = CommKernelsSettings
-    gated: tuple[str, ...] = ()
+    gated: tuple[str, ...] = COMMUNICATION
     alone: bool = True
 
     def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """One launch an arm and layout, where nothing else is said."""
+        """One launch an arm and layout, where nothing else is said; a gate needs more."""
         return {"launches": 1, **settings}
 
     def resolve(self, settings: JobSettings, base: Path) -> CommKernelsSettings:  # noqa: ARG002

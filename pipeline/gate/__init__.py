@@ -7,7 +7,17 @@ from dataclasses import replace
 
 from evals.metrics import METRICS
 from pipeline.facts import Facts
-from pipeline.gate import accuracy, baselines, noise, numerics, proof, rows, speed
+from pipeline.gate import (
+    accuracy,
+    baselines,
+    noise,
+    numerics,
+    proof,
+    rows,
+    sequential,
+    speed,
+)
+from pipeline.gate.closures import closures, warnings
 from pipeline.gate.comparable import undeclared
 from pipeline.gate.evidence import Answers, Evidence, Key, Trails, collect, is_fraction
 from pipeline.gate.model import (
@@ -53,6 +63,11 @@ def judge(
         trails: Gives the log-probabilities of a record of a logprobs job; as `answers`.
     """
     found = list(records)
+    left_out = sequential.unneeded(plan, found, facts)
+    possible, skipped = plan, {launch.id for launch in left_out}
+    plan = plan.model_copy(
+        update={"launches": [one for one in plan.launches if one.id not in skipped]}
+    )
     differing = undeclared(plan, facts, {r.launch for r in found if r.status is Status.OK})
     evidence = {
         (layout, arm, job): replace(side, differs=differing.get((layout, arm), ""))
@@ -74,10 +89,14 @@ def judge(
     }
     checks, floors = _claimed(plan, checks, evidence, alarms.get("speed", 0))
     by_cell = {record.cell: record for record in found}
+    made_of = closures(plan, found)
     made: list[Row] = []
     broken: dict[LayoutKey, bool] = {}
     for place in places:
-        row = _row(plan, place, checks[place], evidence, by_cell, broken=broken.get(place[0]))
+        row = _row(
+            plan, place, checks[place], evidence, by_cell,
+            broken=broken.get(place[0]), warned=warnings(made_of, *place),
+        )  # fmt: skip
         if row.role == "reference":
             broken[place[0]] = row.verdict is Verdict.REGRESSED
         made.append(row)
@@ -91,6 +110,8 @@ def judge(
         alarms=alarms,
         facts_kept=bool(facts),
         noise=floors,
+        closures=made_of,
+        bought=sequential.bought(possible, left_out),
         rows=made,
     )
 
@@ -119,6 +140,7 @@ def _checks(plan: Plan, place: _Place, evidence: Mapping[Key, Evidence]) -> list
 
 def _comparisons(plan: Plan, job: str, side: Evidence, reference: Evidence) -> list[Check]:
     gates: Mapping[str, Gate] = plan.gates.get(job, {})
+    design = sequential.design_of(plan) if job in sequential.followed_jobs(plan) else None
     seen = {name for record in side.records for name in record.metrics} & METRICS.keys()
     made: list[Check] = []
     for name in METRICS:
@@ -127,6 +149,9 @@ def _comparisons(plan: Plan, job: str, side: Evidence, reference: Evidence) -> l
             continue
         if gate is not None and is_fraction(name) and _staged(plan, job):
             made.append(accuracy.in_stages(plan, job, name, side, reference, gate))
+            continue
+        if design is not None and not is_fraction(name):
+            made.append(sequential.in_blocks(job, name, (side, reference), gate, design))
             continue
         against = accuracy.against_reference if is_fraction(name) else speed.against_reference
         made.append(against(job, name, side, reference, gate, plan.alpha))
@@ -146,6 +171,13 @@ def _rates(plan: Plan) -> int:
 
 def _staged(plan: Plan, job: str) -> bool:
     return int(plan.jobs[job].get("stages", 1)) > 1
+
+
+def _by_looks(plan: Plan, check: Check) -> bool:
+    """Whether a check is decided at one of several looks, with an error rate of its own."""
+    if is_fraction(check.metric):
+        return _staged(plan, check.job)
+    return check.job in sequential.followed_jobs(plan)
 
 
 def _judged(metric: str) -> bool:
@@ -174,8 +206,8 @@ def _decided(
 ) -> tuple[dict[_Place, list[Check]], dict[str, int]]:
     """Decide what is still open, with Holm's p-values over everything that can raise an alarm.
 
-    What was asked in stages is decided already, each at its share of alpha (Bonferroni). Holm
-    counts it as never rejected, so that all together keep to alpha.
+    What was asked in stages, or may buy launches, is decided already, each at its share of alpha
+    (Bonferroni). Holm counts it as never rejected, so that all together keep to alpha.
     """
     result = {place: list(made) for place, made in checks.items()}
     alarms: dict[str, int] = {}
@@ -188,10 +220,12 @@ def _decided(
             and check.verdict is None
             and is_fraction(check.metric) == (family == "accuracy")
         ]
+        # Decided already, each at its share of alpha.
         staged = sum(
-            check.gated and _staged(plan, check.job) and check.against == "reference"
-            for made in (result.values() if family == "accuracy" else ())
+            check.gated and check.against == "reference" and _by_looks(plan, check)
+            for made in result.values()
             for check in made
+            if is_fraction(check.metric) == (family == "accuracy")
         )
         worse = _adjusted([result[place][index].p_worse for place, index in at], staged)
         better = _adjusted([result[place][index].p_better for place, index in at], staged)
@@ -217,10 +251,17 @@ def _claimed(
         for layout in plan.layouts
         for floor in noise.noise_floors(layout, arm, checks[layout, arm])
     ]
+    design, followed = sequential.design_of(plan), sequential.followed_jobs(plan)
+
+    def allowed(check: Check) -> float:
+        if design is None or check.job not in followed or check.n is None:
+            return plan.alpha / max(1, alarms)
+        return sequential.level(design, check.n).harm
+
     made: dict[_Place, list[Check]] = {}
     for (layout, arm), own in checks.items():
         every = [*own, *baselines.against_baselines(plan, layout, arm, evidence)]
-        every = baselines.better_than_all(every, plan.alpha, alarms)
+        every = baselines.better_than_all(every, allowed)
         made[layout, arm] = noise.above_floor(layout, every, floors)
     return made, floors
 
@@ -239,6 +280,7 @@ def _row(
     records: Mapping[str, Record],
     *,
     broken: bool | None,
+    warned: Sequence[str],
 ) -> Row:
     layout, arm = place
     jobs = {job: side for (at, who, job), side in evidence.items() if (at, who) == place}
@@ -261,6 +303,7 @@ def _row(
         notes=[
             *proof.notes(plan, layout, arm),
             *rows.signals(checks, plan.alpha, comparisons=_rates(plan)),
+            *warned,
         ],
         verdict=verdict,
         reasons=rows.row_reasons(verdict, checks, summary, gaps),

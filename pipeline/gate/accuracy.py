@@ -93,8 +93,9 @@ def _compared(
 def decide_difference(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
     """Three states: a drop of the margin is excluded, established, or neither.
 
-    Pass: the bound on the harmful side lies inside the margin (non-inferiority). Regressed: that
-    bound lies beyond it, the other bound excludes zero, and Holm's p-value is below alpha.
+    Pass: the bound on the harmful side lies inside the margin (non-inferiority). Regressed: the
+    difference itself lies beyond the margin, and that it is worse is established: the other bound
+    excludes zero, and Holm's p-value is below alpha.
 
     Args:
         check: A check with estimate, interval and margin.
@@ -107,14 +108,15 @@ def decide_difference(check: Check, p_worse: float, p_better: float, alpha: floa
     assert check.margin is not None
     higher_is_better = METRICS[check.metric].better == "higher"
     lower, upper = check.interval if higher_is_better else (-check.interval[1], -check.interval[0])
+    effect = check.estimate if higher_is_better else -check.estimate
     seen = as_points(check.estimate)
     margin = as_points(check.margin, signed=False)
     if check.against == "other layouts":
         verdict, reason = _layouts_alarm(check, lower, upper, p_worse, alpha)
-    elif p_worse < alpha and upper < 0 and lower < -check.margin:
+    elif p_worse < alpha and upper < 0 and effect < -check.margin:
         verdict = Verdict.REGRESSED
-        known = f"more than {margin}" if upper < -check.margin else f"{margin} not excluded"
-        reason = f"worse: {seen} ({known}), p {as_p(p_worse)} after Holm"
+        known = "surely" if upper < -check.margin else "as far as seen"
+        reason = f"worse: {seen} ({known} more than {margin}), p {as_p(p_worse)} after Holm"
     elif lower > -check.margin:
         better = p_better < alpha and lower > 0
         verdict = Verdict.IMPROVED if better else Verdict.PASS
@@ -153,11 +155,11 @@ def _undecided(check: Check, lower: float, upper: float, p_worse: float, alpha: 
     margin = as_points(check.margin, signed=False)
     sign = 1 if METRICS[check.metric].better == "higher" else -1
     needed = questions_needed(check.n, sign * check.estimate - lower, check.margin, alpha, _POWER)
-    seen = (
-        f"looks worse, but p {as_p(p_worse)} after Holm does not establish it"
-        if upper < 0
-        else f"a loss of {margin} is neither excluded nor established with {check.n} questions"
-    )
+    seen = f"a loss of {margin} is neither excluded nor established with {check.n} questions"
+    if upper < 0 and sign * check.estimate < -check.margin:
+        seen = f"looks worse, but p {as_p(p_worse)} after Holm does not establish it"
+    elif upper < 0:
+        seen = f"worse: {as_points(check.estimate)}, and a loss of {margin} is not excluded"
     return (
         f"{seen}; about {needed} questions, or more repeats of each, would pass an equal arm "
         f"{_POWER:.0%} of the time"

@@ -67,6 +67,8 @@ class Closure(BaseModel):
         layout: The layout.
         arm: The arm.
         reference: What it is compared with.
+        job: The latency job; "" where the caller did not say.
+        traced: The job that took the traces; as ``job``.
         itl: Change of ITL, unprofiled; None: see ``missing``.
         parts: Changes of communication alone, other kernels and gaps, traced.
         explained: Their sum, launch by launch.
@@ -81,6 +83,8 @@ class Closure(BaseModel):
     layout: LayoutKey
     arm: str
     reference: str
+    job: str = ""
+    traced: str = ""
     itl: Part | None = None
     parts: list[Part] = []
     explained: Part | None = None

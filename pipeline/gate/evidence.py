@@ -108,6 +108,13 @@ class Evidence:
             self, marks=[[pair for pair in cell if pair[0] in ids] for cell in self.marks]
         )
 
+    def in_blocks_of(self, other: Evidence) -> Evidence:
+        """This side on the blocks that the other one has; for jobs without questions."""
+        blocks = {record.block for record in other.records}
+        if not blocks:
+            return self
+        return replace(self, records=[one for one in self.records if one.block in blocks])
+
     def repeats(self) -> int:
         """Samples of the question that was asked most often."""
         asked = Counter(question for cell in self.marks for question, _ in cell)

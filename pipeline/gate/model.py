@@ -9,10 +9,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import exit_codes
+from pipeline.gate.closure import Closure
 from pipeline.layout import LayoutKey
 
 __all__ = [
     "EXIT_CODES",
+    "Bought",
     "Bounds",
     "Check",
     "Judgement",
@@ -161,6 +163,18 @@ class NoiseFloor(_Frozen):
     launches: int
 
 
+class Bought(_Frozen):
+    """Launches of one arm on one layout beyond the planned ones, where an experiment may buy them.
+
+    ``possible`` is how many the experiment's cap would have allowed.
+    """
+
+    layout: LayoutKey
+    arm: str
+    launches: int
+    possible: int
+
+
 class RecordProblem(_Frozen):
     """A planned cell without an ok record."""
 
@@ -225,6 +239,8 @@ class Judgement(_Frozen):
         facts_kept: Whether the run kept what its launches ran with, so that arms could be searched
             for differences that nobody declared.
         noise: Noise floors, where an arm repeats the reference.
+        closures: What each change of ITL is made of, where traces were planned beside it.
+        bought: Launches beyond the planned ones, where a speed that is undecided may buy them.
         rows: Layouts in the plan's order, the reference arm first in each.
     """
 
@@ -236,4 +252,6 @@ class Judgement(_Frozen):
     alarms: dict[str, int]
     facts_kept: bool
     noise: list[NoiseFloor] = []
+    closures: list[Closure] = []
+    bought: list[Bought] = []
     rows: list[Row]

@@ -137,7 +137,8 @@ def hold_back(checks: Sequence[Check], *, broken_reference: bool) -> list[Check]
     """Take back what the rest of the row does not allow to be claimed.
 
     Against a reference that is itself broken nothing is a pass. A gain in speed counts only where
-    every accuracy gate of the row is passed.
+    every accuracy gate of the row is passed, and where there is one: without any, it is a pass,
+    since a loss is excluded all the same.
     """
     if broken_reference:
         reason = "the reference itself is broken on this layout, so this comparison says nothing"
@@ -147,8 +148,18 @@ def hold_back(checks: Sequence[Check], *, broken_reference: bool) -> list[Check]
             else check
             for check in checks
         ]
-    proved = all(check.verdict in _GOOD for check in checks if check.gated and _asks(check))
-    if proved:
+    asked = [check for check in checks if check.gated and _asks(check)]
+    if not any(_proves(check) for check in asked):
+        reason = "gain not counted, no gate asks for accuracy; a loss beyond the margin is excluded"
+        return [
+            check.model_copy(
+                update={"verdict": Verdict.PASS, "reason": f"{reason}: {check.reason}"}
+            )
+            if check.verdict is Verdict.IMPROVED and not _asks(check)
+            else check
+            for check in checks
+        ]
+    if all(check.verdict in _GOOD for check in asked):
         return list(checks)
     return [
         _taken_back(check, f"gain not counted, accuracy is not proved ({check.reason})")
@@ -160,6 +171,11 @@ def hold_back(checks: Sequence[Check], *, broken_reference: bool) -> list[Check]
 
 def _asks(check: Check) -> bool:
     return asks(check.metric)
+
+
+def _proves(check: Check) -> bool:
+    """Whether a check tells right answers from wrong ones: a rate of errors alone does not."""
+    return check.metric == "score" or METRICS[check.metric].unit == "nats"
 
 
 def _taken_back(check: Check, reason: str) -> Check:

@@ -59,14 +59,24 @@ def _geometric_mean(side: Evidence, metric: str) -> float:
     return exp(sum(map(log, values)) / len(values))
 
 
-def decide_ratio(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
+def decide_ratio(
+    check: Check,
+    p_worse: float,
+    p_better: float,
+    alpha: float,
+    *,
+    passing: float | None = None,
+    established: str = "after Holm",
+) -> Check:
     """Pass: a change of the margin to the worse is excluded. Regressed: beyond it, and established.
 
     Args:
         check: A check with estimate, interval and margin.
-        p_worse: Holm-adjusted p-value for "worse".
-        p_better: Holm-adjusted p-value for "better".
-        alpha: One-sided error rate.
+        p_worse: p-value for "worse", Holm-adjusted or to be held against a level of its own.
+        p_better: The same for "better".
+        alpha: One-sided error rate of what is established.
+        passing: Error rate of the interval's bounds; None: alpha.
+        established: What a reason says behind a p-value.
     """
     assert check.estimate is not None
     assert check.interval is not None
@@ -80,18 +90,19 @@ def decide_ratio(check: Check, p_worse: float, p_better: float, alpha: float) ->
     seen, margin = as_change(check.estimate), f"{100 * check.margin:.3g} %"
     if effect > allowed and p_worse < alpha:
         verdict = Verdict.REGRESSED
-        reason = f"worse by more than {margin}: {seen}, p {as_p(p_worse)} after Holm"
+        reason = f"worse by more than {margin}: {seen}, p {as_p(p_worse)} {established}"
     elif bound < allowed:
         better = -effect > wanted and p_better < alpha
         verdict = Verdict.IMPROVED if better else Verdict.PASS
         reason = (
-            f"better by more than {margin}: {seen}, p {as_p(p_better)} after Holm"
+            f"better by more than {margin}: {seen}, p {as_p(p_better)} {established}"
             if better
             else f"a change of {margin} to the worse is excluded"
         )
     else:
         verdict = Verdict.INCONCLUSIVE
-        reason = _undecided(check, effect, bound, allowed, alpha)
+        rate = alpha if passing is None else passing
+        reason = _undecided(check, effect, bound, allowed, rate)
     return check.model_copy(
         update={"verdict": verdict, "reason": reason, "p_worse_adjusted": p_worse}
     )
@@ -104,5 +115,5 @@ def _undecided(check: Check, effect: float, bound: float, allowed: float, alpha:
     many = f"about {needed} launches" if needed is not None else "more than 200 launches"
     cost = f"{many} an arm would pass an equal arm {_POWER:.0%} of the time"
     if effect > allowed:
-        return f"{as_change(check.estimate)}, but Holm's p-value does not establish it; {cost}"
+        return f"{as_change(check.estimate)}, but its p-value does not establish it; {cost}"
     return f"neither excluded nor established with {check.n} launches an arm; {cost}"

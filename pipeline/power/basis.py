@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from evals import JOBS
 from evals.accuracy import AccuracySettings
 from evals.metrics import METRICS
 from pipeline import alarms
@@ -101,6 +102,8 @@ def questions_of(name: str, experiment: Experiment, basis: Basis) -> int | None:
 def gated_launches(name: str, experiment: Experiment) -> int:
     """Launches of each arm and layout on which a job runs."""
     launches = experiment.jobs[name].launches
+    if JOBS[experiment.jobs[name].kind].alone:
+        return 1 if launches is None else launches  # on launches of its own
     return experiment.launches if launches is None else min(launches, experiment.launches)
 
 

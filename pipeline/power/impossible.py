@@ -18,7 +18,7 @@ from pipeline.power.basis import (
     layouts_of,
     questions_of,
 )
-from pipeline.spec import Experiment, Gate
+from pipeline.spec import Experiment, Gate, followed
 from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.paired import difference_of
 from pipeline.stats.proportions import mean_score
@@ -47,7 +47,7 @@ def impossible_gates(experiment: Experiment, basis: Basis | None = None) -> list
                 told += _margin(experiment, job, gate, questions, samples)
                 told += _floor(experiment, gate, questions, METRICS[metric].better)
             elif not is_fraction(metric) and METRICS[metric].unit != "nats":
-                told += _ratio(experiment, metric, gate, gated_launches(job, experiment))
+                told += _ratio(experiment, metric, gate, _at_most(job, experiment))
             if len(experiment.arms) < 2 and gate.floor is None:
                 told.append(
                     "can never pass or fire: there is only the reference arm, and no floor to "
@@ -119,6 +119,13 @@ def _floor(experiment: Experiment, gate: Gate, questions: int, better: str) -> l
             f"{worst.upper:.2%}, and it asks for {floor:.2%}; {more}raise it"
         )
     return told
+
+
+def _at_most(job: str, experiment: Experiment) -> int:
+    """Launches of a job, with those that it may buy."""
+    if experiment.sequential is not None and job in followed(experiment.jobs):
+        return experiment.sequential.max_launches
+    return gated_launches(job, experiment)
 
 
 def _ratio(experiment: Experiment, metric: str, gate: Gate, launches: int) -> list[str]:

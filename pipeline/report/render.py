@@ -18,6 +18,7 @@ from pipeline.report.charts import Chart, accuracy_chart, speed_chart
 from pipeline.report.gains import gain_lines, noise_lines
 from pipeline.report.loads import load_tables
 from pipeline.report.model import Report
+from pipeline.report.parts import bought_text, closure_lines
 from pipeline.report.table import MARKS, columns, lines
 
 __all__ = ["flat", "render_html", "render_markdown", "render_published"]
@@ -98,6 +99,8 @@ def _context(report: Report) -> dict[str, Any]:
         "loads": load_tables(report.plan, report.judgement),
         "gains": gain_lines(report.plan, report.judgement),
         "noise": noise_lines(report.judgement),
+        "closures": closure_lines(report.judgement),
+        "bought": bought_text(report.plan, report.judgement),
     }
 
 

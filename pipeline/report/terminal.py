@@ -8,6 +8,7 @@ from rich.table import Table
 from evals.metrics import METRICS
 from pipeline.gate.model import Check, Judgement, Row, Verdict
 from pipeline.report.numbers import estimate_text, value_text
+from pipeline.report.parts import closure_texts
 from pipeline.report.table import MARKS, records_text
 
 __all__ = ["terminal_reasons", "terminal_table"]
@@ -75,9 +76,21 @@ def _check(row: Row, job: str, metric: str) -> Check | None:
 
 
 def terminal_reasons(judgement: Judgement) -> list[str]:
-    """One plain line for each row that is no pass, with its first reason."""
-    return [
+    """One plain line for each row that is no pass, with its first reason; then what ITL is made of.
+
+    And how many launches were bought, where any could be.
+    """
+    why = [
         f"{row.arm} on {row.layout} {row.verdict.value}: {row.reasons[0]}"
         for row in judgement.rows
         if row.verdict is not Verdict.PASS and row.reasons
     ]
+    return [*why, *closure_texts(judgement), *_bought(judgement)]
+
+
+def _bought(judgement: Judgement) -> list[str]:
+    if not judgement.bought:
+        return []
+    took = sum(one.launches for one in judgement.bought)
+    possible = sum(one.possible for one in judgement.bought)
+    return [f"launches bought while a gated speed was undecided: {took} of {possible} possible"]

@@ -13,6 +13,8 @@ from pipeline.plan import Plan
 
 __all__ = ["caveats", "not_checked"]
 
+_TRACED = {"comm_exposed_ms", "other_kernels_ms", "traced_step_ms"}
+
 
 _FAKE = (
     "Fake engine: nothing was measured. Speeds and answers are what the experiment told the "
@@ -25,6 +27,9 @@ _CPU = (
 _NO_TRACE = (
     "Time in communication kernels: no trace was taken, so a change of ITL is not traced to "
     "communication."
+)
+_NO_LATENCY = (
+    "What a change of ITL is made of: no latency job has as many requests in flight as the traces."
 )
 
 
@@ -44,8 +49,20 @@ def not_checked(plan: Plan, judgement: Judgement) -> list[str]:
         *_facts(judgement),
         *_premises(judgement),
         *_ungated(judgement),
-        _NO_TRACE,
+        *_traces(judgement),
     ]
+
+
+def _traces(judgement: Judgement) -> Iterable[str]:
+    times = {one.job for row in judgement.rows for one in row.measured if one.metric in _TRACED}
+    if not times:
+        yield _NO_TRACE
+        return
+    if not judgement.closures:
+        yield _NO_LATENCY
+    for one in judgement.closures:
+        if one.missing:
+            yield f"What a change of ITL of {one.arm} on {one.layout} is made of: {one.missing}."
 
 
 def _unsupported(judgement: Judgement) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.stats.bootstrap import hierarchical_ratio
+from pipeline.stats.launch_looks import LaunchDesign, launch_design
 from pipeline.stats.launches import LaunchRatio, launch_ratio, launches_needed
 from pipeline.stats.multiplicity import holm
 from pipeline.stats.paired import PairedDifference, paired_difference, questions_needed
@@ -14,11 +15,13 @@ __all__ = [
     "Decision",
     "Design",
     "Interval",
+    "LaunchDesign",
     "LaunchRatio",
     "PairedDifference",
     "decide",
     "hierarchical_ratio",
     "holm",
+    "launch_design",
     "launch_ratio",
     "launches_needed",
     "make_design",

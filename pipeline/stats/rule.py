@@ -17,8 +17,9 @@ def state_of(
     """Judge one comparison.
 
     Pass: the bound on the harmful side excludes a loss of the margin (non-inferiority; the absence
-    of significance is never a pass). Regressed: it does not, the other bound excludes equality, and
-    the p-value of "worse" is below the level of the alarm.
+    of significance is never a pass). Regressed: the effect is beyond the margin, and that it is
+    worse at all is established, too: the other bound excludes equality, and the p-value of "worse"
+    is below the level of the alarm.
 
     Args:
         seen: Its interval at the error rate of a pass.
@@ -27,9 +28,12 @@ def state_of(
             (Bonferroni, and so Holm with one arm that is worse).
         higher_is_better: False for a rate of something bad.
     """
-    lower, upper, p_worse = seen.interval.lower, seen.interval.upper, seen.p_lower
+    gain, lower, upper = seen.difference, seen.interval.lower, seen.interval.upper
+    p_worse = seen.p_lower
     if not higher_is_better:
-        lower, upper, p_worse = -seen.interval.upper, -seen.interval.lower, seen.p_higher
+        gain, lower, upper = -seen.difference, -seen.interval.upper, -seen.interval.lower
+        p_worse = seen.p_higher
     if lower > -margin:
         return "pass"
-    return "regressed" if p_worse < alarm_level and upper < 0 else "undecided"
+    beyond = gain < -margin
+    return "regressed" if beyond and p_worse < alarm_level and upper < 0 else "undecided"

@@ -54,10 +54,12 @@ def make_plan_for_test(
     alpha: float = 0.05,
     baselines: Sequence[str] = (),
     repeating: Sequence[str] = (),
+    most: int | None = None,
 ) -> Plan:
     """The plan of an experiment on TP 8; the first arm is the reference.
 
-    Those of ``repeating`` are the reference again under another name (A/A).
+    Those of ``repeating`` are the reference again under another name (A/A). ``most`` is the cap of
+    launches that an undecided speed may buy; None: it buys none.
     """
     experiment = Experiment.model_validate(
         {
@@ -72,6 +74,7 @@ def make_plan_for_test(
             "reference": arms[0],
             "baselines": list(baselines),
             "launches": launches,
+            "sequential": None if most is None else {"max_launches": most},
             "alpha": alpha,
             "jobs": dict(jobs)
             if jobs is not None
@@ -211,7 +214,8 @@ def make_run(
                 details = {"ids_digest": f"ids-{questions}", "protocol_digest": "protocol"}
             else:
                 gated = [name for name in plan.gates.get(cell.job, {}) if name not in _SPEEDS]
-                metrics = {name: _speed(launch, name, speed) for name in [*_SPEEDS, *gated]}
+                names = gated if cell.kind == "comm-kernels" else [*_SPEEDS, *gated]
+                metrics = {name: _speed(launch, name, speed) for name in names}
                 details = {}
             made.records[cell.id] = _record(launch, cell, metrics, details)
     return made

@@ -10,7 +10,8 @@ from pipeline.gate import Check, Judgement, Row, Verdict, judge
 from pipeline.records import Status
 from tests.pipeline.builders import MadeRun, make_plan_for_test, make_run
 
-ITL = {"latency": {"median_itl_ms": {"margin": 0.03}}}
+SCORE = {"gsm8k": {"score": {"margin": 0.03}}}
+ITL = {**SCORE, "latency": {"median_itl_ms": {"margin": 0.03}}}
 ARMS = ("nccl", "default", "nccl-symmetric", "mixed-comm")
 OTHERS = ("default", "nccl-symmetric")
 
@@ -20,7 +21,7 @@ def _judged(
 ) -> Judgement:
     told: dict[str, Any] = {
         "arms": ARMS, "dps": (2,), "launches": 5, "baselines": OTHERS,
-        "gates": {"latency": {metric: {"margin": 0.03}}},
+        "gates": {**SCORE, "latency": {metric: {"margin": 0.03}}},
     }  # fmt: skip
     made = make_run(
         make_plan_for_test(**told | changes), speed=lambda arm, dp, m: factors.get(arm, 1.0)
@@ -66,7 +67,7 @@ def test_a_gain_against_all_baselines_is_claimed() -> None:
 def test_a_gain_over_the_reference_alone_is_a_pass_and_says_so() -> None:
     row = _row(_judged({"default": 0.78, "mixed-comm": 0.8}))
     assert row.verdict is Verdict.PASS
-    assert "the best baseline is default, and against it +2.6 %" in row.reasons[0]
+    assert "the best baseline is default, and against it +2.6 %" in row.reasons[1]
     assert _row(_judged({"default": 0.78, "mixed-comm": 0.8}, baselines=())).verdict is (
         Verdict.IMPROVED
     )
@@ -93,7 +94,7 @@ def test_a_baseline_without_records_leaves_no_gain_to_claim() -> None:
     assert best.estimate is None
     assert "forbids multicast" in best.reason
     assert row.verdict is Verdict.PASS
-    assert "could not be held against every baseline" in row.reasons[0]
+    assert "could not be held against every baseline" in row.reasons[1]
 
 
 def test_a_regression_is_one_whatever_the_other_baselines_are() -> None:
@@ -144,7 +145,7 @@ def test_no_gain_is_claimed_below_the_noise_floor(
     row = _row(_with_repeat(repeat, 0.9))
     assert row.verdict is verdict
     if verdict is Verdict.PASS:
-        assert "may be noise" in row.reasons[0]
+        assert "may be noise" in row.reasons[1]
 
 
 def test_without_an_arm_that_repeats_the_reference_there_is_no_floor() -> None:

@@ -143,7 +143,8 @@ def test_the_statement_of_a_score() -> None:
     assert score.source.startswith("assumed")
     assert score.pass_chance > 0.95
     assert score.smallest_drop is not None
-    assert 0.01 < score.smallest_drop < 0.025
+    # What is regressed lies beyond the margin of 2 points: 0.84 standard errors more, for 80 %.
+    assert 0.02 < score.smallest_drop < 0.027
     assert score.questions_needed < 1319
     assert score.samples_needed == 1
     assert found.impossible == []

@@ -102,7 +102,8 @@ def test_power_of_exact_mcnemar_by_hand() -> None:
 def test_the_smallest_drop_is_found_with_the_power_and_a_smaller_one_is_not() -> None:
     drop = smallest_drop(GPQA, 0.8, runs=600)
     assert drop is not None
-    assert 0.015 < drop < 0.026  # normal theory: 1.9 points
+    # The margin of 2 points and 0.84 standard errors of 0.87 points (normal theory).
+    assert 0.02 < drop < 0.03
     assert chance_to_regress(GPQA, drop, runs=600) >= 0.8
     assert chance_to_regress(GPQA, 0.9 * drop, runs=600) < 0.8
 
