@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pipeline.selftest.model import Outcome, SelfTest
-from pipeline.selftest.run import outcomes, self_test
+from pipeline.selftest.run import cases, judged, outcomes, self_test
 from pipeline.selftest.stored import Stored, from_run, shipped
 
-__all__ = ["Outcome", "SelfTest", "Stored", "from_run", "outcomes", "self_test", "shipped"]
+__all__ = [
+    "Outcome", "SelfTest", "Stored", "cases", "from_run", "judged", "outcomes", "self_test",
+    "shipped",
+]  # fmt: skip

@@ -38,14 +38,7 @@ def claims(scene: Scene) -> Iterator[Case]:
 
 def _not_counted(scene: Scene, speed: Gated, score: Gated) -> Iterator[Case]:
     """Fast and wrong is no gain."""
-    both = scene.narrow(speed).with_gates(
-        {
-            job: {**({speed.metric: speed.gate} if job == speed.job else {}),
-                  **({score.metric: score.gate.model_copy(update={"floor": None})}
-                     if job == score.job else {})}
-            for job in dict.fromkeys((speed.job, score.job))
-        }
-    )  # fmt: skip
+    both = scene.narrow(speed, score)
     fast = harmed(both, speed, both.cells(scene.place, speed.job), gain=True)
     wrong = harmed(fast, score, fast.cells(scene.place, score.job))
     yield scene.case(

@@ -91,6 +91,12 @@ def _of_another_job(scene: Scene, one: Gated) -> Iterator[Case]:
         "record of another job failed", failed, f"{cells[0]}, which no gate asks for, failed",
         of=one, check=scene.fine, row=_MISSING, run=_MISSING,
     )  # fmt: skip
+    gone = {key: record for key, record in narrow.records.items() if key != cells[0]}
+    yield scene.case(
+        "record of another job lost", replace(narrow, records=gone),
+        f"{cells[0]}, which no gate asks for, lost",
+        of=one, check=scene.fine, row=_MISSING, run=_MISSING,
+    )  # fmt: skip
     yield scene.case(
         "arm invalid in another job", disproved(narrow, cells[:1], noticed=True),
         f"{cells[0]} invalid: the arm was not what it claims",
@@ -170,17 +176,24 @@ def _nothing(scene: Scene) -> Iterator[Case]:
         "no arm can run here", refused, f"all records of {scene.place.arm} unsupported",
         row=(Verdict.UNSUPPORTED,), run=_MISSING,
     )  # fmt: skip
-    if first.job in alone.plan.jobs:
-        bare = [
-            one.model_copy(update={"cells": [c for c in one.cells if c.job != first.job]})
-            for one in alone.plan.launches
-        ]
-        kept = {key: value for key, value in alone.records.items() if value.job != first.job}
-        plan = alone.plan.model_copy(update={"launches": bare})
-        yield scene.case(
-            "gated job not planned", replace(alone, plan=plan, records=kept),
-            f"no launch runs the gated job {first.job}", row=_MISSING, run=_MISSING,
-        )  # fmt: skip
+    yield from _not_planned(scene)
+
+
+def _not_planned(scene: Scene) -> Iterator[Case]:
+    """A gated job that no launch runs, beside one that all run and pass."""
+    first = scene.gates[0]
+    other = next((one for one in scene.gates if one.job != first.job), None)
+    both = scene.narrow(first) if other is None else scene.narrow(first, other)
+    bare = [
+        one.model_copy(update={"cells": [c for c in one.cells if c.job != first.job]})
+        for one in both.plan.launches
+    ]
+    kept = {key: value for key, value in both.records.items() if value.job != first.job}
+    plan = both.plan.model_copy(update={"launches": bare})
+    yield scene.case(
+        "gated job not planned", replace(both, plan=plan, records=kept),
+        f"no launch runs the gated job {first.job}", row=_MISSING, run=_MISSING,
+    )  # fmt: skip
 
 
 def _ranks(scene: Scene) -> Iterator[Case]:

@@ -12,7 +12,7 @@ from pipeline.selftest.model import COLUMNS, Case, Outcome, SelfTest
 from pipeline.selftest.scenarios import scenarios
 from pipeline.selftest.stored import Stored
 
-__all__ = ["outcomes", "self_test"]
+__all__ = ["cases", "judged", "outcomes", "self_test"]
 
 
 def self_test(stored: Stored) -> SelfTest:
@@ -37,10 +37,15 @@ def self_test(stored: Stored) -> SelfTest:
 
 def outcomes(stored: Stored) -> Iterator[Outcome]:
     """One case after the other, judged when asked for."""
+    return map(judged, cases(stored))
+
+
+def cases(stored: Stored) -> Iterator[Case]:
+    """All cases that the records allow, the matrix last."""
     base = levelled(stored)
     place = candidate(base.plan)
-    for case in (*scenarios(base, place), *matrix(base, place)):
-        yield judged(case)
+    yield from scenarios(base, place)
+    yield from matrix(base, place)
 
 
 def judged(case: Case) -> Outcome:

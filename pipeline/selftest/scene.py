@@ -58,9 +58,9 @@ class Scene:
     def _whole(self, one: Gated) -> bool:
         return int(self.base.plan.jobs[one.job].get("stages", 1)) == 1
 
-    def narrow(self, one: Gated) -> Stored:
-        """The run with this gate alone."""
-        return narrowed(self.base, one)
+    def narrow(self, one: Gated, *more: Gated) -> Stored:
+        """The run with these gates alone."""
+        return narrowed(self.base, one, *more)
 
     def case(  # noqa: PLR0913 - one for each thing that a case says
         self,
