@@ -158,8 +158,9 @@ def kept(checks: Any, *_args: Any, **_kwargs: Any) -> Any:
     return list(checks)
 
 
-def unchanged(check: Check, _gap: str) -> Check:
-    return check
+def passed(check: Check, _gap: str) -> Check:
+    """What cannot be compared is silently skipped."""
+    return check.model_copy(update={"verdict": P if check.gated else None})
 
 
 RULES: dict[str, Callable[[Patch], None]] = {
@@ -197,9 +198,9 @@ RULES: dict[str, Callable[[Patch], None]] = {
         noise, "above_floor", lambda _layout, checks, _floors: list(checks)
     ),
     "an invalid arm has no verdict": instead(proof, "take_back", kept),
-    "a missing check is missing: answers": instead(accuracy, "missing", unchanged),
-    "a missing check is missing: speed": instead(speed, "missing", unchanged),
-    "a missing check is missing: shift": instead(numerics, "missing", unchanged),
+    "a missing check is missing: answers": instead(accuracy, "missing", passed),
+    "a missing check is missing: speed": instead(speed, "missing", passed),
+    "a missing check is missing: shift": instead(numerics, "missing", passed),
     "what differs and is not declared": instead(gate, "undeclared", lambda *_args: {}),
     "settings must not differ": gap_without("settings differ"),
     "the same questions: ids_digest": gap_without("ids_digest differs"),
