@@ -19,6 +19,7 @@ from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
 from pipeline.cli_compare import compare
 from pipeline.cli_doctor import Build, examine, show
+from pipeline.cli_gate import gate
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_published import report_published
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
@@ -31,7 +32,8 @@ from pipeline.preflight import preflight
 from pipeline.prepare import for_this_machine, planned
 from pipeline.progress import display
 from pipeline.records import write_atomic
-from pipeline.report import build, write
+from pipeline.report import write
+from pipeline.report.schema import report_schema_text
 from pipeline.run import execute
 from pipeline.run_folder import RunFolder
 
@@ -60,6 +62,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 
 app.command()(compare)
 app.command()(selftest)
+app.command()(gate)
 
 
 class EngineName(StrEnum):
@@ -207,25 +210,6 @@ def report(
 
 
 @app.command()
-def gate(
-    run_folder: RunPath,
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Judge a run from its records; the exit code is the verdict.
-
-    Example: servegate gate runs/fake/20260101T000000Z-0a1b2c3d
-    """
-    with endings():
-        made = build(RunFolder(run_folder))
-        if as_json:
-            print(json.dumps(made.verdict_document(), indent=2))
-        else:
-            print_verdict(made.judgement)
-            stdout().print(f"verdict: {made.judgement.verdict.value}")
-        raise typer.Exit(made.judgement.exit_code)
-
-
-@app.command()
 def doctor(
     experiment: Annotated[
         Path | None, typer.Argument(help="Also say which cells of this file can run here.")
@@ -348,15 +332,19 @@ def trace(  # noqa: PLR0913, PLR0917 - a parameter an option
 @app.command()
 def schema(
     out: Annotated[Path | None, typer.Option("--out", help="Write here, not to stdout.")] = None,
+    report: Annotated[  # noqa: FBT002
+        bool, typer.Option("--report", help="That of report.json instead.")
+    ] = False,
 ) -> None:
-    """Print the JSON Schema of experiment files.
+    """Print the JSON Schema of experiment files, or of report.json.
 
     Example: servegate schema --out experiments/schema.json
     """
+    text = report_schema_text() if report else schema_text()
     if out is None:
-        print(schema_text(), end="")
+        print(text, end="")
     else:
-        write_atomic(out, schema_text())
+        write_atomic(out, text)
 
 
 @app.command("prepare-model")
