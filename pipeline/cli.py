@@ -22,6 +22,7 @@ from pipeline.cli_doctor import Build, examine, show
 from pipeline.cli_gate import gate
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_published import report_published
+from pipeline.cli_repro import repro
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
 from pipeline.cli_selftest import selftest
 from pipeline.cli_trace import TraceAsked, layout_of, show_trace, traced
@@ -63,6 +64,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 app.command()(compare)
 app.command()(selftest)
 app.command()(gate)
+app.command()(repro)
 
 
 class EngineName(StrEnum):
