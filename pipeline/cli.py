@@ -17,9 +17,9 @@ from evals.comm_kernels.analysis import Known
 from evals.comm_kernels.table import TraceError
 from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
+from pipeline.cli_ci import Github, Junit, tell_ci
 from pipeline.cli_compare import compare
 from pipeline.cli_doctor import Build, examine, show
-from pipeline.cli_gate import gate
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_published import report_published
 from pipeline.cli_repro import repro
@@ -33,7 +33,7 @@ from pipeline.preflight import preflight
 from pipeline.prepare import for_this_machine, planned
 from pipeline.progress import display
 from pipeline.records import write_atomic
-from pipeline.report import write
+from pipeline.report import build, write
 from pipeline.report.schema import report_schema_text
 from pipeline.run import execute
 from pipeline.run_folder import RunFolder
@@ -63,7 +63,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 
 app.command()(compare)
 app.command()(selftest)
-app.command()(gate)
 app.command()(repro)
 
 
@@ -209,6 +208,28 @@ def report(
         print_verdict(made.judgement)
         for path in (folder.report_html, folder.report_md, folder.report_json):
             stdout().print(f"report: {path}", markup=False)
+
+
+@app.command()
+def gate(
+    run_folder: RunPath,
+    junit: Junit = None,
+    github: Github = False,  # noqa: FBT002
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Judge a run from its records; the exit code is the verdict.
+
+    Example: servegate gate runs/fake/20260101T000000Z-0a1b2c3d
+    """
+    with endings():
+        made = build(RunFolder(run_folder))
+        if as_json:
+            print(json.dumps(made.verdict_document(), indent=2))
+        else:
+            print_verdict(made.judgement)
+            stdout().print(f"verdict: {made.judgement.verdict.value}")
+        tell_ci(made, junit, github=github, printed=not as_json)
+        raise typer.Exit(made.judgement.exit_code)
 
 
 @app.command()

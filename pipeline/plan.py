@@ -199,7 +199,8 @@ def _in_stages(job: JobSettings) -> bool:
 def _hash(plan: Plan) -> str:
     """Eight hexadecimal digits over the whole plan: equal plans, and only they, share a hash.
 
-    What is quarantined changes nothing that is run, and is left out. Taken before this machine's own limits are marked in it (:func:`pipeline.support.marked`).
+    What is quarantined changes nothing that is run, and is left out. Taken before this machine's
+    own limits are marked in it (:func:`pipeline.support.marked`).
     """
     text = json.dumps(plan.model_dump(mode="json", exclude={"hash", "quarantine"}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.gate.model import Judgement, Row, Verdict
 
-__all__ = ["annotations", "summary"]
+__all__ = ["annotation_lines", "summary"]
 
 # GitHub shows at most ten annotations of each kind for a step, and drops the rest in silence.
 _MOST = 10
@@ -19,7 +19,7 @@ _COMMANDS = {
 }
 
 
-def annotations(judgement: Judgement) -> list[str]:
+def annotation_lines(judgement: Judgement) -> list[str]:
     """Workflow commands, one for the run and one for each row that is no pass.
 
     A run that is no pass without a row to say why still has its own.

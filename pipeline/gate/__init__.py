@@ -297,9 +297,7 @@ def _proof_gaps(plan: Plan, asked: Proof) -> list[str]:
     return []
 
 
-def _gate_gaps(
-    plan: Plan, jobs: Mapping[str, Evidence], aside: Sequence[Quarantine]
-) -> list[str]:
+def _gate_gaps(plan: Plan, jobs: Mapping[str, Evidence], aside: Sequence[Quarantine]) -> list[str]:
     """What the gates need and this arm has not, however its records look."""
     if not any(plan.gates.values()):
         return ["no gate is set, so nothing is judged"]
@@ -311,8 +309,7 @@ def _gate_gaps(
         gaps += [
             f"{job} {METRICS[metric].label}: {gap}"
             for metric in gates
-            if not quarantine.sets_aside(aside, job, metric)
-            and (gap := jobs[job].gap_of(metric))
+            if not quarantine.sets_aside(aside, job, metric) and (gap := jobs[job].gap_of(metric))
         ]
     return gaps
 

@@ -48,8 +48,7 @@ def sgl_eval_differs(settings: AccuracySettings) -> list[str]:
         ),
         (
             settings.examples is not None,
-            "it takes another choice of questions: servegate's is a seeded sample with every "
-            f"difficulty in proportion (seed {settings.sample_seed})",
+            "it takes other questions: servegate's are a seeded sample, stratified by difficulty",
         ),
         (
             settings.api == "completion",
@@ -63,8 +62,7 @@ def sgl_eval_differs(settings: AccuracySettings) -> list[str]:
         (settings.stages > 1, f"it asks everything; the job asked in {settings.stages} stages"),
         (
             True,
-            "it counts a failed request by its own rules; servegate keeps it apart from a wrong "
-            "answer and makes the record invalid above max_error_rate",
+            "it counts failed requests by rules of its own; servegate never as wrong answers",
         ),
     ]
     return [text for differs, text in asked if differs]

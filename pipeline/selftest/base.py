@@ -40,6 +40,8 @@ def places(plan: Plan) -> list[Place]:
 def candidate(plan: Plan) -> Place:
     """The row that faults are injected into: an arm that somebody wants to change to, if any.
 
+    The last one of the first layout that has one.
+
     Raises:
         RecordError: No arm but the reference can run.
     """
@@ -48,7 +50,8 @@ def candidate(plan: Plan) -> Place:
     wanted = [place for place in arms if place.arm not in common]
     if not arms:
         raise RecordError("no arm but the reference can run: there is nothing to test a gate on")
-    return (wanted if wanted else arms)[-1 if len(plan.layouts) == 1 else 0]
+    possible = wanted or arms
+    return [place for place in possible if place.layout == possible[0].layout][-1]
 
 
 def levelled(stored: Stored) -> Stored:

@@ -12,7 +12,6 @@ from pipeline.selftest.injections import (
     changed,
     disproved,
     exchanged,
-    lost,
     without_ranks,
 )
 from pipeline.selftest.matrix import Gated, harmed

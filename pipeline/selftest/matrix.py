@@ -33,6 +33,8 @@ P, R, G, I, M, U = (  # noqa: E741 - a table reads best with one letter a verdic
     Verdict.UNSUPPORTED,
 )  # fmt: skip
 
+Verdicts = tuple[Verdict, ...]
+
 # Injected changes are this many margins large, and of answers at least these shares of all.
 _MARGINS = 4.0
 _SHARE = {"score": 0.4}
@@ -145,13 +147,15 @@ def _injected(stored: Stored, one: Gated, column: Column) -> tuple[Stored, str]:
 
 
 def _expected(stored: Stored, one: Gated, column: Column) -> Expected:
-    fine = (P,) if stored.strict else (P, I)
-    gain = (G,) if stored.strict else (G, P, I)
+    fine: Verdicts = (P,) if stored.strict else (P, I)
+    gain: Verdicts = (G,) if stored.strict else (G, P, I)
     if METRICS[one.metric].unit == "nats":
         gain = fine  # the best shift is none, which is no gain
-    found = {"harm": (R,), "gain": gain, "nothing": fine, "missing": (M,), "invalid": (M,)}[column]
-    run = found if stored.strict or column not in ("gain", "nothing") else (*found, I)
-    return Expected(check=found, row=found, run=run, others=(*fine, U))
+    of_column: dict[Column, Verdicts] = {
+        "harm": (R,), "gain": gain, "nothing": fine, "missing": (M,), "invalid": (M,),
+    }  # fmt: skip
+    found = of_column[column]
+    return Expected(check=found, row=found, run=found, others=(*fine, U))
 
 
 def unable(stored: Stored, one: Gated, column: Column) -> str:

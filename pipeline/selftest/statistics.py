@@ -118,9 +118,7 @@ def _scattered(
         p = seen.p_lower if factor < 1 else seen.p_higher
         assert p is not None
         low, high = (scatter, high) if p < wanted else (low, scatter)
-    return at_blocks(
-        stored, cells, one.metric, lambda block: factor * exp(scatter * signs[block])
-    )
+    return at_blocks(stored, cells, one.metric, lambda block: factor * exp(scatter * signs[block]))
 
 
 def _answers(scene: Scene, one: Gated) -> Iterator[Case]:

@@ -147,9 +147,7 @@ def shipped() -> Stored:
             cell: [Trail.model_validate(data["trails"][name]) for name in names]
             for cell, names in data["trails_of"].items()
         },
-        facts={
-            launch: Facts.model_validate(data["facts"]) for launch in data["facts_of"]
-        },
+        facts={launch: Facts.model_validate(data["facts"]) for launch in data["facts_of"]},
         witnesses=data["witnesses"],
     )
 

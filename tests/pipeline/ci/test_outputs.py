@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -12,7 +11,7 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.ci.github import annotations, summary
+from pipeline.ci.github import annotation_lines, summary
 from pipeline.ci.junit import junit_xml
 from pipeline.cli import app
 from pipeline.gate import Judgement, judge
@@ -120,15 +119,15 @@ def test_quarantined_is_skipped_and_says_what_was_found() -> None:
 
 
 def test_annotations() -> None:
-    assert annotations(judged(make_run(make_plan_for_test()))) == []
-    run, row = annotations(judged(slow()))
+    assert annotation_lines(judged(make_run(make_plan_for_test()))) == []
+    run, row = annotation_lines(judged(slow()))
     assert run.startswith("::error title=servegate%3A regressed::1 of 4 rows regressed")
     assert row.startswith("::error title=mixed-comm on tp8-dp4-ep1%3A regressed::latency median")
     assert "20.0 %25" in row
     assert "\n" not in row
-    [aside] = annotations(judged(quarantined()))
+    [aside] = annotation_lines(judged(quarantined()))
     assert aside.startswith("::notice title=mixed-comm on tp8-dp4-ep1%3A quarantined%2C regressed")
-    inconclusive = annotations(judged(make_run(make_plan_for_test(), questions=30)))
+    inconclusive = annotation_lines(judged(make_run(make_plan_for_test(), questions=30)))
     assert {line.split(" ")[0] for line in inconclusive} == {"::warning"}
 
 
@@ -136,16 +135,16 @@ def test_no_more_annotations_than_are_shown() -> None:
     plan = make_plan_for_test(arms=("nccl", *(f"arm-{n}" for n in range(8))))
     found = judged(make_run(plan, speed=lambda arm, dp, metric: 1.0 if arm == "nccl" else 1.5))
     assert sum(row.verdict is Verdict.REGRESSED for row in found.rows) == 16
-    lines = annotations(found)
+    lines = annotation_lines(found)
     assert len(lines) == 10
     assert "16 of 18 rows regressed" in lines[0]
 
 
 @pytest.fixture
-def environ(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
-    yield monkeypatch
+    return monkeypatch
 
 
 def test_the_gate_speaks_to_github_only_where_it_is_asked(

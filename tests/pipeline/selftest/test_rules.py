@@ -14,10 +14,19 @@ from typing import Any
 
 import pytest
 
-from evals.metrics import METRICS
+from evals.metrics import METRICS, Better
 from pipeline import gate
-from pipeline.gate import accuracy, baselines, comparison, evidence, noise, numerics, proof, rows
-from pipeline.gate import speed
+from pipeline.gate import (
+    accuracy,
+    baselines,
+    comparison,
+    evidence,
+    noise,
+    numerics,
+    proof,
+    rows,
+    speed,
+)
 from pipeline.gate.model import EXIT_CODES, Check, Verdict
 from pipeline.selftest import cases, judged, shipped
 from pipeline.selftest.model import Case
@@ -49,9 +58,7 @@ def instead(module: Any, name: str, value: Any) -> Callable[[Patch], None]:
     return lambda patch: patch.setattr(module, name, value)
 
 
-def verdict_becomes(
-    module: Any, name: str, old: Verdict, new: Verdict
-) -> Callable[[Patch], None]:
+def verdict_becomes(module: Any, name: str, old: Verdict, new: Verdict) -> Callable[[Patch], None]:
     """A function that decides a check gives another verdict in place of one."""
     own = getattr(module, name)
 
@@ -99,7 +106,7 @@ def exit_zero(verdict: Verdict) -> Callable[[Patch], None]:
 
 def flipped(name: str) -> Callable[[Patch], None]:
     metric = METRICS[name]
-    other = "lower" if metric.better == "higher" else "higher"
+    other: Better = "lower" if metric.better == "higher" else "higher"
     return lambda patch: patch.setitem(METRICS, name, replace(metric, better=other))
 
 
@@ -123,7 +130,7 @@ def without_p(family: int) -> Callable[[Patch], None]:
         def made(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
             return own(check, 0.0, p_better, alpha)
 
-        families = list(gate._FAMILIES)
+        families: list[Any] = list(gate._FAMILIES)
         families[family] = (name, made)
         patch.setattr(gate, "_FAMILIES", tuple(families))
 
@@ -147,7 +154,7 @@ def decided_becomes(family: int, old: Verdict, new: Verdict) -> Callable[[Patch]
             check = own(*args)
             return check.model_copy(update={"verdict": new}) if check.verdict is old else check
 
-        families = list(gate._FAMILIES)
+        families: list[Any] = list(gate._FAMILIES)
         families[family] = (name, made)
         patch.setattr(gate, "_FAMILIES", tuple(families))
 
@@ -217,7 +224,7 @@ RULES: dict[str, Callable[[Patch], None]] = {
     ),
     "a lost record is no pass": instead(
         rows, "problem_of",
-        lambda record, own=rows.problem_of: None if record is None else own(record),
+        lambda record, own=evidence.problem_of: None if record is None else own(record),
     ),
     "proof that is required is asked for": instead(gate, "_proof_gaps", lambda *_args: []),
     "what gates need must be there": instead(gate, "_gate_gaps", lambda *_args: []),
