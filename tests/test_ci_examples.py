@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,9 +106,3 @@ def test_the_workflow_has_what_github_needs() -> None:
 def test_a_night_is_accepted_only_when_all_before_it_passed() -> None:
     accept = next(step for step in steps() if step.get("name") == "Accept")
     assert accept["if"] == "${{ success() }}"
-
-
-@pytest.mark.skipif(shutil.which("actionlint") is None, reason="actionlint is not installed")
-def test_actionlint() -> None:
-    done = subprocess.run(["actionlint", str(GITHUB)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout

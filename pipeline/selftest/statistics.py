@@ -11,12 +11,13 @@ from pipeline.gate.model import Verdict
 from pipeline.selftest.injections import (
     MORE_HURTS,
     at_blocks,
+    changed,
     remarked,
     scaled,
     share_of,
     shifted,
 )
-from pipeline.selftest.matrix import Gated
+from pipeline.selftest.matrix import Gated, harmed
 from pipeline.selftest.model import Case
 from pipeline.selftest.scene import Scene
 from pipeline.selftest.stored import Stored
@@ -38,6 +39,7 @@ def statistics(scene: Scene) -> Iterator[Case]:
         yield from _speeds(scene, scene.speed)
     if scene.score is not None and scene.base.strict:
         yield from _answers(scene, scene.score)
+        yield from _stages(scene, scene.score)
     if scene.shift is not None:
         yield from _shifts(scene, scene.shift)
 
@@ -121,43 +123,72 @@ def _scattered(
     return at_blocks(stored, cells, one.metric, lambda block: factor * exp(scatter * signs[block]))
 
 
+def _apart(stored: Stored, cells: list[str], worse: float, better: float) -> Stored:
+    """Shares of the questions that only the reference, and only the arm, answers right."""
+    asked = stored.answers[cells[0]]
+    some = remarked(stored, cells, "wrong", share_of(asked, worse), of=("correct",))
+    among = {a.id for a in [a for a in asked if a.mark == "wrong"][: share_of(asked, better)]}
+    answers = {
+        cell: [
+            a.model_copy(update={"mark": "correct"}) if a.id in among else a
+            for a in some.answers[cell]
+        ]
+        for cell in cells
+    }
+    return replace(some, answers={**some.answers, **answers})
+
+
 def _answers(scene: Scene, one: Gated) -> Iterator[Case]:
     """Shares of questions are chosen for 400 questions and a margin of 5 points."""
     narrow = scene.narrow(one)
     cells = narrow.cells(scene.place, one.job)
-    asked = narrow.answers[cells[0]]
-
-    def apart(worse: float, better: float) -> Stored:
-        some = remarked(narrow, cells, "wrong", share_of(asked, worse), of=("correct",))
-        fixed = share_of(asked, better)
-        wrong = [a.id for a in asked if a.mark == "wrong"][:fixed]
-        answers = {
-            cell: [
-                a.model_copy(update={"mark": "correct"}) if a.id in wrong else a
-                for a in some.answers[cell]
-            ]
-            for cell in cells
-        }
-        return replace(some, answers={**some.answers, **answers})
-
     yield scene.case(
-        "loss inside the margin", apart(0.02, 0.0), "2 points worse, established, margin 5",
+        "loss inside the margin", _apart(narrow, cells, 0.02, 0.0),
+        "2 points worse, established, margin 5",
         of=one, check=_PASS, row=_PASS, run=_PASS,
     )  # fmt: skip
     yield scene.case(
-        "loss in noise", apart(0.125, 0.095), "50 answers worse, 38 better",
+        "loss in noise", _apart(narrow, cells, 0.125, 0.095), "50 answers worse, 38 better",
         of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
     )  # fmt: skip
     yield scene.case(
-        "gain in noise", apart(0.095, 0.11), "38 answers worse, 44 better",
+        "gain in noise", _apart(narrow, cells, 0.095, 0.11), "38 answers worse, 44 better",
         of=one, check=_PASS, row=_PASS, run=_PASS,
     )  # fmt: skip
     both = narrow.with_gates({one.job: {**scene.base.plan.gates[one.job], one.metric: one.gate}})
     yield scene.case(
-        "loss that only Holm rejects", replace(apart(0.15, 0.1), plan=both.plan),
+        "loss that only Holm rejects", replace(_apart(narrow, cells, 0.15, 0.1), plan=both.plan),
         "60 answers worse, 40 better, beside several other gated comparisons",
         of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
     )  # fmt: skip
+
+
+def _stages(scene: Scene, one: Gated) -> Iterator[Case]:
+    """The same gate where questions are asked in four stages."""
+    narrow = scene.narrow(one)
+    jobs = {**narrow.plan.jobs, one.job: {**narrow.plan.jobs[one.job], "stages": 4}}
+    staged = replace(narrow, plan=narrow.plan.model_copy(update={"jobs": jobs}))
+    cells = staged.cells(scene.place, one.job)
+    cases: list[tuple[str, Stored, tuple[Verdict, ...]]] = [
+        ("nothing", staged, _PASS),
+        ("harm", harmed(staged, one, cells), (Verdict.REGRESSED,)),
+        ("loss in noise", _apart(staged, cells, 0.125, 0.095), _INCONCLUSIVE),
+        ("ended at a stage", _stopped(staged, cells, 300), _PASS),
+        ("ended where no stage ends", _stopped(staged, cells, 123), (Verdict.MISSING,)),
+    ]
+    for name, stored, found in cases:
+        yield scene.case(
+            f"in stages, {name}", stored, f"questions asked in four stages; {name}",
+            of=one, check=found, row=found, run=found,
+        )  # fmt: skip
+
+
+def _stopped(stored: Stored, cells: list[str], questions: int) -> Stored:
+    """An arm that was asked the first questions only."""
+    details = {**stored.records[cells[0]].details, "stopped": {"questions": questions}}
+    answers = {cell: stored.answers[cell][:questions] for cell in cells}
+    made = changed(stored, cells, details=details)
+    return replace(made, answers={**made.answers, **answers})
 
 
 def _shifts(scene: Scene, one: Gated) -> Iterator[Case]:
