@@ -13,7 +13,7 @@ help:
 	@echo "make test         install everything and run all tests"
 	@echo "make test-fast    only the tests that need no engine"
 	@echo "make lint         ruff and mypy"
-	@echo "make schema       write experiments/schema.json anew"
+	@echo "make schema       write experiments/schema.json and docs/report.schema.json anew"
 
 install: $(VENV)/.installed
 
@@ -51,6 +51,7 @@ format: install
 
 schema: install
 	$(BIN)/servegate schema --out experiments/schema.json
+	$(BIN)/servegate schema --report --out docs/report.schema.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

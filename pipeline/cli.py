@@ -17,11 +17,14 @@ from evals.comm_kernels.analysis import Known
 from evals.comm_kernels.table import TraceError
 from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
+from pipeline.cli_ci import Github, Junit, tell_ci
 from pipeline.cli_compare import compare
 from pipeline.cli_doctor import Build, examine, show
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_published import report_published
+from pipeline.cli_repro import repro
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
+from pipeline.cli_selftest import selftest
 from pipeline.cli_trace import TraceAsked, layout_of, show_trace, traced
 from pipeline.console import endings, refuse, say, stderr, stdout
 from pipeline.experiment_schema import schema_text
@@ -31,6 +34,7 @@ from pipeline.prepare import for_this_machine, planned
 from pipeline.progress import display
 from pipeline.records import write_atomic
 from pipeline.report import build, write
+from pipeline.report.schema import report_schema_text
 from pipeline.run import execute
 from pipeline.run_folder import RunFolder
 
@@ -58,6 +62,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 
 
 app.command()(compare)
+app.command()(selftest)
+app.command()(repro)
 
 
 class EngineName(StrEnum):
@@ -207,6 +213,8 @@ def report(
 @app.command()
 def gate(
     run_folder: RunPath,
+    junit: Junit = None,
+    github: Github = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Judge a run from its records; the exit code is the verdict.
@@ -220,6 +228,7 @@ def gate(
         else:
             print_verdict(made.judgement)
             stdout().print(f"verdict: {made.judgement.verdict.value}")
+        tell_ci(made, junit, github=github, printed=not as_json)
         raise typer.Exit(made.judgement.exit_code)
 
 
@@ -346,15 +355,19 @@ def trace(  # noqa: PLR0913, PLR0917 - a parameter an option
 @app.command()
 def schema(
     out: Annotated[Path | None, typer.Option("--out", help="Write here, not to stdout.")] = None,
+    report: Annotated[  # noqa: FBT002
+        bool, typer.Option("--report", help="That of report.json instead.")
+    ] = False,
 ) -> None:
-    """Print the JSON Schema of experiment files.
+    """Print the JSON Schema of experiment files, or of report.json.
 
     Example: servegate schema --out experiments/schema.json
     """
+    text = report_schema_text() if report else schema_text()
     if out is None:
-        print(schema_text(), end="")
+        print(text, end="")
     else:
-        write_atomic(out, schema_text())
+        write_atomic(out, text)
 
 
 @app.command("prepare-model")

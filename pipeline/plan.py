@@ -19,7 +19,7 @@ from launchers.engines import LaunchSettings, launch_argv, launch_env
 from pipeline.gpu_rule import GpuRule
 from pipeline.layout import LayoutKey
 from pipeline.order import counterbalanced
-from pipeline.spec import Arm, Experiment, Gate, Sequential, followed
+from pipeline.spec import Arm, Experiment, Gate, Quarantine, Sequential, followed
 
 __all__ = ["ArmPlan", "Cell", "Launch", "Plan", "PlanModel", "make_plan"]
 
@@ -113,6 +113,7 @@ class Plan(_Frozen):
     gpu_rule: GpuRule | None = None
     require_proof: bool = False
     gates: dict[str, dict[str, Gate]]
+    quarantine: list[Quarantine] = []
     jobs: dict[str, dict[str, Any]]
     launches: list[Launch]
 
@@ -167,6 +168,7 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
         gpu_rule=experiment.gpu_rule,
         require_proof=experiment.require_proof,
         gates=experiment.gates,
+        quarantine=experiment.quarantine,
         jobs={name: job.model_dump(mode="json") for name, job in experiment.jobs.items()},
         launches=launches,
     )
@@ -208,9 +210,10 @@ def _in_stages(job: JobSettings) -> bool:
 def _hash(plan: Plan) -> str:
     """Eight hexadecimal digits over the whole plan: equal plans, and only they, share a hash.
 
-    Taken before this machine's own limits are marked in it (:func:`pipeline.support.marked`).
+    What is quarantined changes nothing that is run, and is left out. Taken before this machine's
+    own limits are marked in it (:func:`pipeline.support.marked`).
     """
-    text = json.dumps(plan.model_dump(mode="json", exclude={"hash"}), sort_keys=True)
+    text = json.dumps(plan.model_dump(mode="json", exclude={"hash", "quarantine"}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 
 from evals.metrics import METRICS
 from pipeline.facts import Facts
@@ -13,6 +14,7 @@ from pipeline.gate import (
     noise,
     numerics,
     proof,
+    quarantine,
     rows,
     sequential,
     speed,
@@ -33,7 +35,7 @@ from pipeline.gate.model import (
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
 from pipeline.records import Record, Status
-from pipeline.spec import Gate
+from pipeline.spec import Gate, Quarantine
 from pipeline.stats import holm
 
 __all__ = ["Check", "Judgement", "Row", "Verdict", "judge"]
@@ -50,6 +52,7 @@ def judge(
     answers: Answers,
     facts: Mapping[str, Facts],
     trails: Trails = lambda _record: (),
+    today: date | None = None,
 ) -> Judgement:
     """Judge a run.
 
@@ -61,8 +64,10 @@ def judge(
         facts: What each launch ran with, by its id; empty: the run kept none, so that nothing but
             what its records say is known.
         trails: Gives the log-probabilities of a record of a logprobs job; as `answers`.
+        today: The day by which quarantines hold or have lapsed; None: that of the last record.
     """
     found = list(records)
+    day = quarantine.last_day(found) if today is None else today
     left_out = sequential.unneeded(plan, found, facts)
     possible, skipped = plan, {launch.id for launch in left_out}
     plan = plan.model_copy(
@@ -94,7 +99,7 @@ def judge(
     broken: dict[LayoutKey, bool] = {}
     for place in places:
         row = _row(
-            plan, place, checks[place], evidence, by_cell,
+            plan, place, checks[place], evidence, by_cell, day,
             broken=broken.get(place[0]), warned=warnings(made_of, *place),
         )  # fmt: skip
         if row.role == "reference":
@@ -278,6 +283,7 @@ def _row(
     checks: list[Check],
     evidence: Mapping[Key, Evidence],
     records: Mapping[str, Record],
+    day: date | None,
     *,
     broken: bool | None,
     warned: Sequence[str],
@@ -287,13 +293,21 @@ def _row(
     reference = arm == plan.reference
     if not reference:
         checks = rows.hold_back(checks, broken_reference=broken is True)
+    aside = quarantine.active(plan, layout, arm, day)
+    marked = quarantine.marked(checks, aside)
+    row_aside = quarantine.of_row(marked, aside)
+    if row_aside:
+        aside = []  # the whole row is out of the verdict, and its own says what was found
+    else:
+        checks = marked
     summary = rows.record_summary(plan, layout, arm, records)
+    counting = quarantine.without(summary, aside)
     own = [r for r in records.values() if (r.layout, r.arm) == place]
     found = proof.premises(own)
     asked = proof.proof(found)
-    gaps = [*_gate_gaps(plan, jobs), *_proof_gaps(plan, asked)]
-    verdict = rows.row_verdict(checks, summary, gaps)
-    if reference and verdict is Verdict.MISSING and not (summary.problems or gaps or checks):
+    gaps = [*_gate_gaps(plan, jobs, aside), *_proof_gaps(plan, asked)]
+    verdict = rows.row_verdict(checks, counting, gaps)
+    if reference and verdict is Verdict.MISSING and not (counting.problems or gaps or checks):
         # Nothing holds a reference against anything here, but all that the gates need is there.
         verdict = Verdict.PASS
     return Row(
@@ -301,17 +315,19 @@ def _row(
         arm=arm,
         role="reference" if reference else "arm",
         notes=[
+            *quarantine.notes(plan, layout, arm, day),
             *proof.notes(plan, layout, arm),
             *rows.signals(checks, plan.alpha, comparisons=_rates(plan)),
             *warned,
         ],
         verdict=verdict,
-        reasons=rows.row_reasons(verdict, checks, summary, gaps),
+        reasons=rows.row_reasons(verdict, checks, counting, gaps),
         measured=rows.measured(jobs, plan.alpha),
         checks=checks,
         records=summary,
         proof=asked,
         premises=found,
+        quarantine=row_aside,
     )
 
 
@@ -325,7 +341,7 @@ def _proof_gaps(plan: Plan, asked: Proof) -> list[str]:
     return []
 
 
-def _gate_gaps(plan: Plan, jobs: Mapping[str, Evidence]) -> list[str]:
+def _gate_gaps(plan: Plan, jobs: Mapping[str, Evidence], aside: Sequence[Quarantine]) -> list[str]:
     """What the gates need and this arm has not, however its records look."""
     if not any(plan.gates.values()):
         return ["no gate is set, so nothing is judged"]
@@ -337,16 +353,21 @@ def _gate_gaps(plan: Plan, jobs: Mapping[str, Evidence]) -> list[str]:
         gaps += [
             f"{job} {METRICS[metric].label}: {gap}"
             for metric in gates
-            if (gap := jobs[job].gap_of(metric))
+            if not quarantine.sets_aside(aside, job, metric) and (gap := jobs[job].gap_of(metric))
         ]
     return gaps
 
 
 def _overall(plan: Plan, made: list[Row]) -> tuple[Verdict, str]:
-    judged = [row for row in made if row.verdict is not Verdict.UNSUPPORTED]
+    counted = [row for row in made if not row.quarantine]
+    judged = [row for row in counted if row.verdict is not Verdict.UNSUPPORTED]
     verdict = worst(row.verdict for row in judged)
-    left_out = len(made) - len(judged)
+    left_out = len(counted) - len(judged)
+    aside = len(made) - len(counted)
     beside = f"; {left_out} unsupported on this machine" if left_out else ""
+    beside += f"; {aside} quarantined" if aside else ""
+    if aside and not any(row.role == "arm" for row in judged):
+        return Verdict.MISSING, f"what is not quarantined holds no arm: nothing compared{beside}"
     floors = any(g.floor is not None for gates in plan.gates.values() for g in gates.values())
     if len(plan.arms) < 2 and not floors and verdict is Verdict.PASS:
         return Verdict.MISSING, "there is only the reference arm: nothing was compared"
@@ -354,8 +375,8 @@ def _overall(plan: Plan, made: list[Row]) -> tuple[Verdict, str]:
         return Verdict.MISSING, "no gate is set, so nothing is judged"
     if left_out and not any(row.role == "arm" for row in judged):
         return Verdict.MISSING, f"no arm but the reference can run here: nothing compared{beside}"
-    count = sum(row.verdict is verdict for row in made)
-    places = [f"{row.arm} on {row.layout}" for row in made if row.verdict is verdict]
+    places = [f"{row.arm} on {row.layout}" for row in judged if row.verdict is verdict]
+    count = len(places)
     where = ", ".join(places[:_NAMED])
     if count > _NAMED:
         where += f" and {count - _NAMED} more"

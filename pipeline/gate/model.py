@@ -23,6 +23,7 @@ __all__ = [
     "NoiseFloor",
     "Premise",
     "Proof",
+    "RecordProblem",
     "RecordSummary",
     "Row",
     "Verdict",
@@ -121,6 +122,8 @@ class Check(_Frozen):
         method: Interval and test that were used.
         verdict: None where not gated.
         reason: One sentence.
+        quarantine: What sets the check aside, so that its row's verdict leaves it out; "" if it
+            counts.
     """
 
     job: str
@@ -145,6 +148,7 @@ class Check(_Frozen):
     method: str = ""
     verdict: Verdict | None = None
     reason: str = ""
+    quarantine: str = ""
 
 
 class NoiseFloor(_Frozen):
@@ -211,7 +215,11 @@ class Proof(_Frozen):
 
 
 class Row(_Frozen):
-    """One arm on one layout; ``notes`` are what a reader must know before its numbers."""
+    """One arm on one layout; ``notes`` are what a reader must know before its numbers.
+
+    ``quarantine`` says what sets the whole row aside, so that the run's verdict leaves it out; its
+    own verdict is still what was found.
+    """
 
     layout: LayoutKey
     arm: str
@@ -224,6 +232,7 @@ class Row(_Frozen):
     records: RecordSummary
     proof: Proof
     premises: list[Premise]
+    quarantine: str = ""
 
 
 class Judgement(_Frozen):

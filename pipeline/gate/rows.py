@@ -190,7 +190,7 @@ def row_verdict(checks: Sequence[Check], records: RecordSummary, gaps: Sequence[
     """
     if records.counts.get(Status.UNSUPPORTED, 0) == records.planned > 0:
         return Verdict.UNSUPPORTED
-    verdicts = [check.verdict for check in checks if check.verdict is not None]
+    verdicts = [c.verdict for c in checks if c.verdict is not None and not c.quarantine]
     if records.problems or gaps:
         verdicts.append(Verdict.MISSING)
     return worst(verdicts)
@@ -203,7 +203,9 @@ def row_reasons(
     told = [
         check
         for check in checks
-        if check.verdict is not None and (check.verdict not in _GOOD or verdict in _GOOD)
+        if check.verdict is not None
+        and not check.quarantine
+        and (check.verdict not in _GOOD or verdict in _GOOD)
     ]
     told.sort(key=lambda check: check.verdict is not verdict)
     if verdict is Verdict.UNSUPPORTED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from evals.job import Answer
 from evals.logprobs_files import Trail, read_trails
 from evals.questions import DataError
+from pipeline.ci.junit import junit_xml
 from pipeline.gate import judge
 from pipeline.gate.evidence import problem_of
 from pipeline.pairs.text import flip_lines
@@ -53,11 +54,12 @@ def build(run: RunFolder) -> Report:
 
 
 def write(run: RunFolder) -> Report:
-    """Build the report and write report.json, .md and .html and flips.jsonl beside the plan."""
+    """Build the report and write report.json, .md and .html, junit.xml and flips.jsonl."""
     report = build(run)
     write_json(run.report_json, report.document())
     write_atomic(run.report_md, render_markdown(report))
     write_atomic(run.report_html, render_html(report))
+    write_atomic(run.junit, junit_xml(report.judgement, report.plan.experiment))
     write_atomic(run.flips, flip_lines(report.pairings))
     return report
 

@@ -1,0 +1,109 @@
+"""All cases through the gate, each compared with what must come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline import exit_codes
+from pipeline.gate.model import EXIT_CODES, Judgement, Verdict
+from pipeline.selftest.base import candidate, levelled
+from pipeline.selftest.matrix import gated, matrix, narrowed, unable
+from pipeline.selftest.model import COLUMNS, Case, Outcome, SelfTest
+from pipeline.selftest.scenarios import scenarios
+from pipeline.selftest.stored import Stored
+
+__all__ = ["cases", "judged", "outcomes", "self_test"]
+
+
+def self_test(stored: Stored) -> SelfTest:
+    """Judge every case.
+
+    Args:
+        stored: Records as a run left them; they are levelled first.
+
+    Raises:
+        RecordError: Nothing can be tested with these records.
+    """
+    found = list(outcomes(stored))
+    ok = bool(found) and all(one.ok for one in found)
+    return SelfTest(
+        source=stored.source,
+        ok=ok,
+        exit_code=exit_codes.PASS if ok else exit_codes.CANNOT_VOUCH,
+        outcomes=found,
+        left_out=_left_out(levelled(stored)),
+    )
+
+
+def outcomes(stored: Stored) -> Iterator[Outcome]:
+    """One case after the other, judged when asked for."""
+    return map(judged, cases(stored))
+
+
+def cases(stored: Stored) -> Iterator[Case]:
+    """All cases that the records allow, the matrix last."""
+    base = levelled(stored)
+    place = candidate(base.plan)
+    yield from scenarios(base, place)
+    yield from matrix(base, place)
+
+
+def judged(case: Case) -> Outcome:
+    """One case through the gate."""
+    judgement = case.stored.judged()
+    problems: list[str] = []
+    seen = _seen(case, judgement)
+    for what, allowed, found in seen:
+        if allowed and found not in allowed:
+            told = " or ".join(verdict.value for verdict in allowed)
+            problems.append(f"{what}: {found.value if found else 'nothing'}, must be {told}")
+    code = EXIT_CODES[judgement.verdict]
+    if judgement.exit_code != code or (code == exit_codes.PASS and _bad(case)):
+        problems.append(f"exit code {judgement.exit_code} for {judgement.verdict.value}")
+    _, allowed, found = next((one for one in seen if one[1]), seen[-1])
+    return Outcome(
+        name=case.name, column=case.column, job=case.job, metric=case.metric,
+        arm=case.place.arm, layout=str(case.place.layout), injected=case.injected,
+        expected=[verdict.value for verdict in allowed], found=found.value if found else "nothing",
+        exit_code=judgement.exit_code, problems=problems,
+    )  # fmt: skip
+
+
+_Seen = tuple[str, Sequence[Verdict], Verdict | None]
+
+
+def _seen(case: Case, judgement: Judgement) -> list[_Seen]:
+    rows = {(row.layout, row.arm): row for row in judgement.rows}
+    own = rows.pop((case.place.layout, case.place.arm))
+    check = next(
+        (
+            one.verdict
+            for one in own.checks
+            if (one.job, one.metric, one.against) == (case.job, case.metric, case.against)
+        ),
+        None,
+    )
+    expected = case.expected
+    seen: list[_Seen] = [
+        (f"{case.job} {case.metric}", expected.check, check),
+        (f"row {own.arm} on {own.layout}", expected.row, own.verdict),
+    ]
+    seen += [
+        (f"row {row.arm} on {row.layout}", expected.others, row.verdict) for row in rows.values()
+    ]
+    return [*seen, ("run", expected.run, judgement.verdict)]
+
+
+def _bad(case: Case) -> bool:
+    good = {Verdict.PASS, Verdict.IMPROVED}
+    return bool(case.expected.run) and not good.intersection(case.expected.run)
+
+
+def _left_out(base: Stored) -> list[str]:
+    place = candidate(base.plan)
+    return [
+        f"{one.job} {one.metric} {column}: {why}"
+        for one in gated(base.plan, place)
+        for column in COLUMNS
+        if (why := unable(narrowed(base, one), one, column))
+    ]
