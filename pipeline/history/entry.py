@@ -113,12 +113,25 @@ def _cells(
                 continue
             made = CellValue(
                 layout=layout, arm=arm, job=job, metric=name, value=None,
+                gated=name in gated and gated[name].margin is not None,
                 verdict=_verdict(row, job, name),
             )  # fmt: skip
-            if metric.unit == "nats":
+            if broken := _broken(plan, row):
+                yield made.model_copy(update={"gap": broken})
+            elif metric.unit == "nats":
                 yield from _shift(made, row)
             else:
                 yield _filled(made, side, seen.get(name))
+
+
+def _broken(plan: Plan, row: Row) -> str:
+    """Why nothing of an arm on a layout counts, however good its other records; "" if it does."""
+    invalid = next((p for p in row.records.problems if p.status == "invalid"), None)
+    if invalid is not None:
+        return f"{invalid.cell} is invalid: {invalid.reason}"
+    if plan.require_proof and (row.proof.missing or not row.proof.asked):
+        return f"proof is required, and missing for: {', '.join(row.proof.missing) or 'all'}"
+    return ""
 
 
 def _filled(made: CellValue, side: Evidence, seen: Measured | None) -> CellValue:

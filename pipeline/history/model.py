@@ -34,7 +34,8 @@ class CellValue(_Frozen):
         interval: Of a fraction, where all answers are there.
         means_digest: SHA-256 of the question means; "" for what asks no questions.
         gap: Why there is no value; "" if there is one.
-        verdict: What the run's own gate said of it; "" where nothing gates it.
+        gated: Whether the run's plan gates it with a margin.
+        verdict: What the run's own gate said of it against its reference; "" where it did not.
     """
 
     layout: LayoutKey
@@ -47,6 +48,7 @@ class CellValue(_Frozen):
     interval: Bounds | None = None
     means_digest: str = ""
     gap: str = ""
+    gated: bool = False
     verdict: str = ""
 
     @property
