@@ -113,7 +113,7 @@ def _cells(
                 continue
             made = CellValue(
                 layout=layout, arm=arm, job=job, metric=name, value=None,
-                gated=name in gated and gated[name].margin is not None,
+                gated=name in gated,
                 verdict=_verdict(row, job, name),
             )  # fmt: skip
             if broken := _broken(plan, row):
