@@ -44,7 +44,9 @@ def by_nights(
 
     def value(night: Night) -> float | None:
         seen = night.cell(key)
-        return None if seen is None or seen.value is None else _scaled(seen.value, logs=logs)
+        if seen is None or seen.value is None or (logs and seen.value <= 0):
+            return None
+        return _scaled(seen.value, logs=logs)
 
     assert cell.value is not None
     base = [one for night in nights if (one := value(night)) is not None]

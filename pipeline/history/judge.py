@@ -174,7 +174,9 @@ def _one(night: Night | None) -> list[Night]:
 
 def _has_value(night: Night, cell: CellValue) -> bool:
     then = night.cell(cell.key)
-    return then is not None and then.value is not None
+    if then is None or then.value is None:
+        return False
+    return is_fraction(cell.metric) or METRICS[cell.metric].unit == "nats" or then.value > 0
 
 
 def _missing(check: NightCheck, reason: str) -> NightCheck:
