@@ -121,7 +121,7 @@ def plan(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - a parameter an option
     experiment: Annotated[
         Path | None, typer.Argument(help="The experiment's YAML file; not with --resume.")
     ] = None,
@@ -220,7 +220,7 @@ def report(
 
 
 @app.command()
-def gate(  # noqa: PLR0913, PLR0917 - a parameter an option
+def gate(
     run_folder: RunPath,
     against: Annotated[  # noqa: FBT002
         bool, typer.Option("--against-history", help="Judge it against the accepted nights.")

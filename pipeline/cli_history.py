@@ -44,7 +44,7 @@ MayChange = Annotated[
 ]
 
 
-def accept(  # noqa: PLR0913, PLR0917 - typer makes an option of each
+def accept(
     run_folder: Annotated[Path, typer.Argument(help="A run folder, runs/EXPERIMENT/STAMP-HASH.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept for good.")],
     pin: Annotated[
@@ -76,7 +76,7 @@ def accept(  # noqa: PLR0913, PLR0917 - typer makes an option of each
         stdout().print(f"accepted as {kind}: {run_folder} ({store.path})", markup=False)
 
 
-def history(  # noqa: PLR0913, PLR0917
+def history(
     metrics: Annotated[
         list[str] | None,
         typer.Argument(help="Metrics to show, as median_itl_ms score; default: what is gated."),
