@@ -30,8 +30,16 @@ def refusals(tonight: Tonight, against: NightJudgement, pin: str) -> list[str]:
     if not against.pin:
         problems.append("there is no pinned baseline yet; the first is made with --pin NAME")
         return problems
-    for verdict, word in ((Verdict.REGRESSED, "regressed"), (Verdict.MISSING, "incomparable")):
-        found = [check for check in against.checks if check.verdict is verdict]
+    checks = against.checks
+    for word, found in (
+        ("regressed", [c for c in checks if c.verdict is Verdict.REGRESSED]),
+        ("incomparable", [c for c in checks if c.verdict is Verdict.MISSING]),
+        # Else a real step that one night cannot establish would move the baseline towards itself.
+        (
+            "undecided and worse than the margin",
+            [c for c in checks if c.verdict is Verdict.INCONCLUSIVE and c.beyond],
+        ),
+    ):
         if found:
             told = "; ".join(
                 f"{c.arm} on {c.layout}, {c.job} {c.metric} ({c.baseline}): {c.reason}"

@@ -200,21 +200,20 @@ def decided(check: NightCheck, p_worse: float, alpha: float) -> NightCheck:
     """
     assert check.estimate is not None
     assert check.margin is not None
+    ratio = check.measure == "ratio"
+    sign = 1 if METRICS[check.metric].better == "lower" else -1
+    allowed = _allowed(check.margin, ratio=ratio, lower_is_better=sign == 1)
+    effect = sign * _scaled(check.estimate, logs=ratio)
     if check.interval is None:
         return check.model_copy(
             update={
+                "beyond": effect > allowed,
                 "verdict": Verdict.INCONCLUSIVE,
                 "reason": "how far nights lie apart is not known: it takes two accepted nights "
                 "that follow one another, and about six to decide",
             }
         )
-    ratio = check.measure == "ratio"
-    sign = 1 if METRICS[check.metric].better == "lower" else -1
-    effect, first, second = (
-        sign * (log(value) if ratio else value) for value in (check.estimate, *check.interval)
-    )
-    bound = max(first, second)
-    allowed = _allowed(check.margin, ratio=ratio, lower_is_better=sign == 1)
+    bound = max(sign * _scaled(side, logs=ratio) for side in check.interval)
     seen, margin = _seen(check), _margin(check)
     if effect > allowed and p_worse < alpha:
         verdict = Verdict.REGRESSED
@@ -229,7 +228,12 @@ def decided(check: NightCheck, p_worse: float, alpha: float) -> NightCheck:
             f"established nor excluded; more launches a night, or another night, would decide"
         )
     return check.model_copy(
-        update={"verdict": verdict, "reason": reason, "p_worse_adjusted": p_worse}
+        update={
+            "beyond": effect > allowed,
+            "verdict": verdict,
+            "reason": reason,
+            "p_worse_adjusted": p_worse,
+        }
     )
 
 

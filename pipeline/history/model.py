@@ -144,6 +144,7 @@ class NightCheck(_Frozen):
         margin: The gate's margin.
         n: Baseline nights (speed) or questions (fractions).
         method: Interval and test.
+        beyond: Whether the estimate is worse than the margin allows, established or not.
         changed: What changed since the baseline and may change; named, not judged.
         verdict: The verdict.
         reason: One sentence.
@@ -166,6 +167,7 @@ class NightCheck(_Frozen):
     margin: float | None = None
     n: int | None = None
     method: str = ""
+    beyond: bool = False
     changed: list[str] = []
     verdict: Verdict = Verdict.MISSING
     reason: str = ""
