@@ -305,6 +305,21 @@ def test_what_is_doubtful_never_becomes_a_baseline(history: History, tmp_path: P
     assert len(history.acceptances("made-up")) == before
 
 
+def test_a_night_that_may_be_a_step_does_not_move_the_baseline(tmp_path: Path) -> None:
+    """Worse than the margin, and three nights cannot establish it: the next ones decide it."""
+    store = History(tmp_path / "h.sqlite")
+    for number in range(3):
+        accept(store, make_night(number, tmp_path), "" if number else "release")
+    for factor, beyond in ((1.045, True), (1.02, False)):
+        folder = make_night(8, tmp_path, speed=slower("nccl", factor))
+        found = checks_of(judge(store, folder), "nccl", "median_itl_ms")["pinned"]
+        assert (found.verdict, found.beyond) == (Verdict.INCONCLUSIVE, beyond)
+        if beyond:
+            assert "undecided and worse than the margin" in refused(store, folder)
+        else:
+            accept(store, folder)
+
+
 def test_a_change_needs_a_pin_of_its_own_and_then_counts_from_there(
     history: History, tmp_path: Path
 ) -> None:
