@@ -4,9 +4,9 @@ Usage: python -m benchmarks.nightly_calibration [LINES]
 
 Simulated nights, judged and accepted by the functions of the command: two arms, one layout, a
 median ITL (margin 2 %) over 5 launches a night and a score (margin 3 points) over 1319 questions.
-Nights differ by 0.4 %, launches of one night by 0.7 %, both normal in the logarithm; a
-quieter machine (0.25 and 0.5 %) is printed beside it. LINES (20)
-lines of nights, each with a pin of its own and 50 nights after it: 1,000 nights with no change.
+Nights differ by 0.4 %, launches of one night by 0.7 %, both normal in the logarithm; a pin of one
+night and a quieter machine (0.25 and 0.5 %) are printed beside it. LINES (20) lines of nights, each
+with a pin of three nights and 50 nights after it: 1,000 nights with no change.
 Every night that `accept` does not refuse is accepted, so that what the gate lets through becomes
 part of the rolling baseline, as in use. Four claims:
 
@@ -47,7 +47,7 @@ from tests.pipeline.builders import make_plan_for_test, make_run
 
 LINES, NIGHTS, BEFORE = 20, 50, 20
 MARGIN, STEP, DRIFT = 0.02, 0.03, 0.002
-LAUNCHES = 5
+LAUNCHES, PIN_NIGHTS = 5, 3
 USUAL, QUIET = (0.004, 0.007), (0.0025, 0.005)  # of nights, of the launches of one night
 QUESTIONS = 1319
 RED, FOUND, WITHIN, COST = 0.01, 0.95, 3, 0.04
@@ -89,13 +89,14 @@ class Line:
     answers: dict[tuple[str, str], Mapping[str, float]]
     difficulty: np.ndarray[tuple[int], np.dtype[np.float64]]
     noise: tuple[float, float]
+    pin_nights: int
 
     def night(self, slower: float) -> NightJudgement:
         """Simulate a night with one arm slower by a ratio, judge it, and accept it if it may be."""
         tonight = self._simulate(slower)
         baselines = select(tonight.night, self.nights, self.acceptances)
         judgement = judge_night(tonight, baselines, self._means, Rules())
-        pin = "" if self.nights else "release"
+        pin = "release" if len(self.nights) < self.pin_nights else ""
         self.nights.append(tonight.night)
         if not refusals(tonight, judgement, pin):
             self.acceptances.append(
@@ -147,23 +148,29 @@ class Line:
         return self.answers.get((night.run, cell.arm))
 
 
-def new_line(seed: int, start: Tonight, noise: tuple[float, float] = USUAL) -> Line:
-    """A machine and a model of its own; 98 % of answers are right, most questions always."""
+def new_line(
+    seed: int, start: Tonight, noise: tuple[float, float] = USUAL, pin_nights: int = PIN_NIGHTS
+) -> Line:
+    """A machine and a model of its own, with its pin; 98 % of answers are right."""
     rng = np.random.default_rng(seed)
     difficulty = np.clip(rng.beta(4.0, 0.08, QUESTIONS), 0.0, 1.0)
-    return Line(
+    line = Line(
         rng=rng, start=start, nights=[], acceptances=[], answers={}, difficulty=difficulty,
-        noise=noise,
+        noise=noise, pin_nights=pin_nights,
     )  # fmt: skip
+    for _ in range(pin_nights):
+        line.night(1.0)
+    return line
 
 
-def unchanged(start: Tonight, lines: int, noise: tuple[float, float]) -> Counter[str]:
-    """Verdicts of nights with no change; each line's first night is its pin and not counted."""
+def unchanged(
+    start: Tonight, lines: int, noise: tuple[float, float], pin_nights: int
+) -> Counter[str]:
+    """Verdicts of nights with no change; the nights of each line's pin are not counted."""
     verdicts: Counter[str] = Counter()
     early: Counter[str] = Counter()
     for seed in range(lines):
-        line = new_line(seed, start, noise)
-        line.night(1.0)
+        line = new_line(seed, start, noise, pin_nights)
         for number in range(NIGHTS):
             verdict = line.night(1.0).verdict.value
             verdicts[verdict] += 1
@@ -172,7 +179,7 @@ def unchanged(start: Tonight, lines: int, noise: tuple[float, float]) -> Counter
     told = ", ".join(f"{name} {count}" for name, count in sorted(verdicts.items()))
     print(
         f"{total} nights with no change, spread {noise[0]:.2%} of nights and {noise[1]:.2%} of "
-        f"launches: {told}; inconclusive {verdicts['inconclusive'] / total:.1%}, of each line's "
+        f"launches, pin of {pin_nights}: {told}; inconclusive {verdicts['inconclusive'] / total:.1%}, of each line's "
         f"first {BEFORE} {early['inconclusive'] / early.total():.1%}"
     )
     return verdicts
@@ -237,8 +244,9 @@ def main() -> int:
     """Print what was found; 0 where all four claims hold."""
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else LINES
     start = template()
-    verdicts = unchanged(start, lines, USUAL)
-    unchanged(start, lines, QUIET)
+    verdicts = unchanged(start, lines, USUAL, PIN_NIGHTS)
+    unchanged(start, lines, USUAL, 1)
+    unchanged(start, lines, QUIET, PIN_NIGHTS)
     red = verdicts["regressed"] / verdicts.total()
     steps(start, BEFORE // 2)
     share = steps(start, BEFORE)

@@ -13,7 +13,7 @@ from pipeline import exit_codes
 from pipeline.console import endings, refuse, stderr, stdout
 from pipeline.history.judge import Rules
 from pipeline.history.model import NightJudgement
-from pipeline.history.nightly import NotAccepted, accept_run, default_history, judge_run
+from pipeline.history.nightly import NotAccepted, accept_runs, default_history, judge_run
 from pipeline.history.page import history_page
 from pipeline.history.show import document, read_history, show_history
 from pipeline.history.store import History
@@ -45,7 +45,10 @@ MayChange = Annotated[
 
 
 def accept(
-    run_folder: Annotated[Path, typer.Argument(help="A run folder, runs/EXPERIMENT/STAMP-HASH.")],
+    run_folders: Annotated[
+        list[Path],
+        typer.Argument(help="A run folder, runs/EXPERIMENT/STAMP-HASH; with --pin also several."),
+    ],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept for good.")],
     pin: Annotated[
         str | None,
@@ -57,23 +60,26 @@ def accept(
 ) -> None:
     """Make a run a baseline of later nights. Refused for whatever is doubtful, with exit code 3.
 
+    Several runs make one pinned baseline, whose own noise is then less.
+
     Example: servegate accept runs/fake/20260101T000000Z-0a1b2c3d --reason "release 0.5.23"
     """
     with endings():
         if pin is not None and not pin.strip():
             refuse(["--pin needs a name"])
-        store = History(history_file or default_history(run_folder))
+        store = History(history_file or default_history(run_folders[0]))
         try:
-            made = accept_run(
-                RunFolder(run_folder), store, _rules(may_change),
+            accept_runs(
+                [RunFolder(folder) for folder in run_folders], store, _rules(may_change),
                 pin=(pin or "").strip(), reason=reason, who=by or _user(),
             )  # fmt: skip
         except NotAccepted as error:
             for problem in error.problems:
                 stderr().print(f"refused: {problem}", markup=False)
             raise typer.Exit(exit_codes.CANNOT_VOUCH) from error
-        kind = f"pinned baseline {made.pin}" if made.pin else "rolling baseline"
-        stdout().print(f"accepted as {kind}: {run_folder} ({store.path})", markup=False)
+        kind = f"pinned baseline {pin.strip()}" if pin else "rolling baseline"
+        for folder in run_folders:
+            stdout().print(f"accepted as {kind}: {folder} ({store.path})", markup=False)
 
 
 def history(

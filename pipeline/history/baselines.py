@@ -19,14 +19,14 @@ class Baselines:
 
     Attributes:
         pin: Name of the pinned baseline; "" where there is none.
-        pinned: Its night; None where there is none.
+        pinned: Its nights, by time; empty where there is none.
         rolling: The last accepted nights since the pin's, the pin's own among them, by time.
         stretches: All accepted nights before tonight by time, split where a pin was set: what
             nights differ by from one to the next is taken from inside a stretch only.
     """
 
     pin: str
-    pinned: Night | None
+    pinned: Sequence[Night]
     rolling: Sequence[Night]
     stretches: Sequence[Sequence[Night]]
 
@@ -57,21 +57,34 @@ def select(
         if night.run != tonight.run and night.started_at < tonight.started_at
     }
     made = [accepted for accepted in acceptances if accepted.night in before]
-    pins = [accepted for accepted in made if accepted.pin and pin in (None, accepted.pin)]
+    # A pin of several nights is whole or does not count: not while one of them is judged again.
+    late = {accepted.pin for accepted in acceptances if accepted.night not in before}
+    pins = [one for one in made if one.pin and one.pin not in late and pin in (None, one.pin)]
     chosen = pins[-1] if pins else None
-    pinned = before[chosen.night] if chosen is not None else None
+    name = "" if chosen is None else chosen.pin
+    ours = {accepted.night for accepted in made if accepted.pin == name != ""}
+    pinned = [night for night in nights if night.id in ours]
     accepted_ids = {accepted.night for accepted in made}
     accepted = [night for night in nights if night.id in accepted_ids]
-    starts = {accepted.night for accepted in made if accepted.pin}
+    starts = _starts(accepted, made)
     stretches: list[list[Night]] = []
     for night in accepted:
         if not stretches or night.id in starts:
             stretches.append([])
         stretches[-1].append(night)
-    since = "" if pinned is None else pinned.started_at
+    since = pinned[0].started_at if pinned else ""
     return Baselines(
-        pin="" if chosen is None else chosen.pin,
+        pin=name,
         pinned=pinned,
         rolling=[night for night in accepted if night.started_at >= since][-keep:],
         stretches=[stretch[-2 * keep :] for stretch in stretches],
     )
+
+
+def _starts(accepted: Sequence[Night], acceptances: Sequence[Acceptance]) -> set[int]:
+    """The first night of each pin."""
+    first: dict[str, int] = {}
+    for night in accepted:
+        for pin in (one.pin for one in acceptances if one.night == night.id and one.pin):
+            first.setdefault(pin, night.id)
+    return set(first.values())

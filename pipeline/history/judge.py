@@ -94,13 +94,11 @@ def _gated(tonight: Tonight, baselines: Baselines) -> Iterator[CellValue]:
         (row.layout, row.arm): row for row in tonight.report.judgement.rows
     }
     for cell in tonight.night.cells:
-        if not cell.gated:
+        unsupported = rows[cell.layout, cell.arm].verdict is Verdict.UNSUPPORTED
+        if unsupported and not any(_has_value(night, cell) for night in baselines.pinned):
             continue
-        if rows[cell.layout, cell.arm].verdict is Verdict.UNSUPPORTED:
-            then = None if baselines.pinned is None else baselines.pinned.cell(cell.key)
-            if then is None or then.value is None:
-                continue
-        yield cell
+        if cell.gated:
+            yield cell
 
 
 def _check(
@@ -112,7 +110,7 @@ def _check(
     rules: Rules,
 ) -> NightCheck:
     pinned = which == "pinned"
-    nights = baselines.rolling if not pinned else _one(baselines.pinned)
+    nights = baselines.pinned if pinned else baselines.rolling
     ratio = not is_fraction(cell.metric) and METRICS[cell.metric].unit != "nats"
     check = NightCheck(
         layout=cell.layout,
@@ -129,7 +127,7 @@ def _check(
     if not nights:
         return _missing(check, _no_baseline(pinned=pinned))
     usable, why = _comparable(tonight.night, nights, cell, rules.may_change)
-    if not usable:
+    if not usable or (pinned and len(usable) < len(nights)):
         return _missing(check, why)
     known = [night for night in usable if _has_value(night, cell)]
     if not known:
@@ -166,10 +164,6 @@ def _compared(
         return by_scores(check, cell, cells, alpha)
     own = tonight.means[(cell.layout, cell.arm, cell.job), cell.metric]
     return by_questions(check, own, answers, alpha)
-
-
-def _one(night: Night | None) -> list[Night]:
-    return [] if night is None else [night]
 
 
 def _has_value(night: Night, cell: CellValue) -> bool:
@@ -230,8 +224,9 @@ def _after_holm(checks: Sequence[NightCheck], alarm: float) -> list[NightCheck]:
 
 def _gone(tonight: Night, baselines: Baselines) -> list[NightCheck]:
     """What the pinned baseline gated and tonight does not: taken out of the experiment's file."""
-    if baselines.pinned is None:
+    if not baselines.pinned:
         return []
+    last = baselines.pinned[-1]
     there = {cell.key for cell in tonight.cells if cell.gated}
     return [
         NightCheck(
@@ -243,11 +238,11 @@ def _gone(tonight: Night, baselines: Baselines) -> list[NightCheck]:
             name=baselines.pin,
             measure="difference" if is_fraction(cell.metric) else "ratio",
             baseline_value=cell.value,
-            nights=[baselines.pinned.run],
-            reason=f"gated in {baselines.pinned.run} and no longer; where that is meant, accept a "
+            nights=[last.run],
+            reason=f"gated in {last.run} and no longer; where that is meant, accept a "
             "run as a new pinned baseline",
         )
-        for cell in baselines.pinned.cells
+        for cell in last.cells
         if cell.gated and cell.key not in there
     ]
 

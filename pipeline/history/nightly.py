@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.history.accept import refusals
@@ -10,11 +10,12 @@ from pipeline.history.baselines import select
 from pipeline.history.entry import Tonight, means_of, read_night
 from pipeline.history.judge import Rules, judge_night
 from pipeline.history.model import Acceptance, CellValue, Night, NightJudgement
+from pipeline.history.provenance import forbidden_changes, named
 from pipeline.history.store import History
 from pipeline.records import RecordError
 from pipeline.run_folder import RunFolder
 
-__all__ = ["NotAccepted", "accept_run", "default_history", "judge_run"]
+__all__ = ["NotAccepted", "accept_runs", "default_history", "judge_run"]
 
 
 class NotAccepted(RuntimeError):
@@ -44,22 +45,40 @@ def judge_run(
     return judgement
 
 
-def accept_run(
-    folder: RunFolder, history: History, rules: Rules, *, pin: str, reason: str, who: str
-) -> Acceptance:
-    """Make a run a baseline, pinned where ``pin`` names it; logged, never undone.
+def accept_runs(
+    folders: Sequence[RunFolder], history: History, rules: Rules, *, pin: str, reason: str, who: str
+) -> list[Acceptance]:
+    """Make a run a baseline, or several together one pinned baseline; logged, never undone.
 
     Raises:
-        NotAccepted: It may not become one.
-        RecordError: The run or the history cannot be read, or it is one already.
+        NotAccepted: One of them may not become one; then none does.
+        RecordError: A run or the history cannot be read, or is one already.
     """
-    tonight = read_night(folder, history)
-    problems = refusals(tonight, _judged(tonight, history, rules, None), pin)
-    if not reason.strip():
-        problems = ["a reason is needed: whoever reads the history has nothing else", *problems]
+    problems = [] if reason.strip() else ["a reason is needed: later readers have nothing else"]
+    if len(folders) > 1 and not pin:
+        problems.append("several runs make one pinned baseline only: --pin NAME")
+    tonights = [read_night(folder, history) for folder in folders]
+    if len({tonight.night.experiment for tonight in tonights}) > 1:
+        problems.append("runs of several experiments make no baseline")
+    for tonight in tonights:
+        problems += refusals(tonight, _judged(tonight, history, rules, None), pin)
+        problems += _unlike(tonights[0].night, tonight.night, rules)
     if problems:
         raise NotAccepted(problems)
-    return history.accept(history.add_night(tonight.night), pin, reason.strip(), who)
+    nights = [history.add_night(tonight.night) for tonight in tonights]
+    return history.accept(nights, pin, reason.strip(), who)
+
+
+def _unlike(first: Night, other: Night, rules: Rules) -> list[str]:
+    """Runs of one pinned baseline must be comparable with each other."""
+    return [
+        f"{other.run} and {first.run} are not comparable, {facts.arm} on {facts.layout}: "
+        f"{named(differing)}"
+        for facts in other.facts
+        if (then := first.facts_of(facts.layout, facts.arm)) is not None
+        for job in {cell.job for cell in other.cells if cell.gated}
+        if (differing := forbidden_changes(facts, then, job, rules.may_change))
+    ]
 
 
 def _judged(tonight: Tonight, history: History, rules: Rules, pin: str | None) -> NightJudgement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,8 +40,7 @@ CREATE TABLE acceptances (
   experiment TEXT NOT NULL, pin TEXT NOT NULL, reason TEXT NOT NULL, accepted_by TEXT NOT NULL,
   accepted_at TEXT NOT NULL
 )""",
-    "CREATE UNIQUE INDEX one_pin_a_name ON acceptances (experiment, pin) WHERE pin <> ''",
-    "CREATE UNIQUE INDEX rolling_once ON acceptances (night) WHERE pin = ''",
+    "CREATE UNIQUE INDEX once ON acceptances (experiment, pin, night)",
     """
 CREATE TABLE judgements (
   id INTEGER PRIMARY KEY AUTOINCREMENT, night INTEGER NOT NULL REFERENCES nights (id),
@@ -97,28 +96,36 @@ class History:
             ).fetchone()
         return made.model_copy(update={"id": number})
 
-    def accept(self, night: Night, pin: str, reason: str, who: str) -> Acceptance:
-        """Log that a night is a baseline from now on.
+    def accept(self, nights: Sequence[Night], pin: str, reason: str, who: str) -> list[Acceptance]:
+        """Log that nights of one experiment are a baseline from now on: all of them or none.
 
         Raises:
-            RecordError: The pin's name is taken, or the night is a rolling baseline already.
+            RecordError: The pin's name is taken, or a night is a rolling baseline already.
         """
-        made = Acceptance(
-            night=night.id, pin=pin, reason=reason, accepted_by=who, accepted_at=_now()
-        )
-        try:
-            with self._write() as base:
+        now = _now()
+        made: list[Acceptance] = []
+        with self._write() as base:
+            for night in nights:
+                taken = base.execute(
+                    "SELECT id FROM acceptances WHERE experiment = ? AND pin = ? "
+                    "AND (pin <> '' OR night = ?)",
+                    (night.experiment, pin, night.id),
+                ).fetchall()
+                if {number for (number,) in taken} - {one.id for one in made}:
+                    raise RecordError(f"{self.path}: {_taken(night, pin)}")
                 number = base.execute(
                     "INSERT INTO acceptances (night, experiment, pin, reason, accepted_by, "
                     "accepted_at) VALUES (?, ?, ?, ?, ?, ?)",
-                    (night.id, night.experiment, pin, reason, who, made.accepted_at),
+                    (night.id, night.experiment, pin, reason, who, now),
                 ).lastrowid
-        except sqlite3.IntegrityError as error:
-            raise RecordError(
-                f"{self.path}: {_taken(night, pin)}" if "UNIQUE" in str(error) else str(error)
-            ) from error
-        assert number is not None  # an insert has one
-        return made.model_copy(update={"id": number})
+                assert number is not None  # an insert has one
+                made.append(
+                    Acceptance(
+                        id=number, night=night.id, pin=pin, reason=reason, accepted_by=who,
+                        accepted_at=now,
+                    )
+                )  # fmt: skip
+        return made
 
     def add_judgement(self, night: Night, judgement: NightJudgement) -> None:
         """Log what the accepted nights said of a night."""
@@ -205,8 +212,6 @@ class History:
                     base.execute("ROLLBACK")
                     raise
                 base.execute("COMMIT")
-        except sqlite3.IntegrityError:
-            raise
         except sqlite3.DatabaseError as error:
             raise self._broken(error) from error
 

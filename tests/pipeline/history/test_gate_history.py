@@ -9,7 +9,7 @@ import pytest
 from pipeline.gate.model import Verdict
 from pipeline.history.judge import Rules
 from pipeline.history.model import NightCheck, NightJudgement
-from pipeline.history.nightly import NotAccepted, accept_run, judge_run
+from pipeline.history.nightly import NotAccepted, accept_runs, judge_run
 from pipeline.history.store import History
 from pipeline.records import RecordError, Status
 from pipeline.run_folder import RunFolder
@@ -18,7 +18,7 @@ from tests.pipeline.history.nights import FACTS, make_night, small_plan
 
 
 def accept(history: History, folder: RunFolder, pin: str = "") -> None:
-    accept_run(folder, history, Rules(), pin=pin, reason="good", who="tester")
+    accept_runs([folder], history, Rules(), pin=pin, reason="good", who="tester")
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def test_a_run_is_never_its_own_baseline_nor_held_against_later_ones(
 
 def refused(history: History, folder: RunFolder, pin: str = "", reason: str = "good") -> str:
     with pytest.raises(NotAccepted) as caught:
-        accept_run(folder, history, Rules(), pin=pin, reason=reason, who="tester")
+        accept_runs([folder], history, Rules(), pin=pin, reason=reason, who="tester")
     return " / ".join(caught.value.problems)
 
 

@@ -11,7 +11,7 @@ from pipeline.history import show
 from pipeline.history.drift import Shift, shifts
 from pipeline.history.judge import Rules
 from pipeline.history.lines import Line, make_lines
-from pipeline.history.nightly import accept_run, judge_run
+from pipeline.history.nightly import accept_runs, judge_run
 from pipeline.history.page import history_page
 from pipeline.history.show import Shown, document, read_history, show_history
 from pipeline.history.store import History
@@ -37,8 +37,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
         verdict = judge_run(folder, made, Rules()).verdict
         assert (verdict is Verdict.REGRESSED) == bad
         if not bad:
-            accept_run(
-                folder, made, Rules(), pin="" if number else "<release>", reason="a < b", who="me"
+            accept_runs(
+                [folder], made, Rules(), pin="" if number else "<release>", reason="a < b", who="me"
             )
     return made
 

@@ -40,7 +40,7 @@ def test_nights_come_by_their_time_not_by_when_they_were_added(tmp_path: Path) -
 def test_the_file_itself_refuses_to_change_or_lose_a_row(tmp_path: Path, table: str) -> None:
     history = History(tmp_path / "history.sqlite")
     made = history.add_night(night("one"))
-    history.accept(made, "", "good", "me")
+    history.accept([made], "", "good", "me")
     base = sqlite3.connect(history.path)
     base.execute(
         "INSERT INTO judgements (night, judged_at, verdict, document) VALUES (1, '', '', '')"
@@ -54,12 +54,12 @@ def test_the_file_itself_refuses_to_change_or_lose_a_row(tmp_path: Path, table: 
 def test_a_pin_never_moves(tmp_path: Path) -> None:
     history = History(tmp_path / "history.sqlite")
     one, two = history.add_night(night("one")), history.add_night(night("two"))
-    history.accept(one, "release", "as released", "me")
+    history.accept([one], "release", "as released", "me")
     with pytest.raises(RecordError, match="'release' of made-up already; a pin never moves"):
-        history.accept(two, "release", "better numbers", "me")
-    history.accept(one, "", "good", "me")
+        history.accept([two], "release", "better numbers", "me")
+    history.accept([one], "", "good", "me")
     with pytest.raises(RecordError, match="one is a rolling baseline already"):
-        history.accept(one, "", "good", "me")
+        history.accept([one], "", "good", "me")
     found = history.acceptances("made-up")
     assert [(a.night, a.pin, a.reason) for a in found] == [
         (one.id, "release", "as released"),
@@ -77,7 +77,7 @@ for number in range(25):
     run = f"{sys.argv[2]}-{number:02d}"
     made = history.add_night(Night(experiment="made-up", run=run, folder=run, started_at=run,
         plan_hash="h", verdict="pass", cells=[], facts=[]))
-    history.accept(made, "", "good", sys.argv[2])
+    history.accept([made], "", "good", sys.argv[2])
 """
 
 
