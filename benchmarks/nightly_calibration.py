@@ -179,7 +179,8 @@ def unchanged(
     told = ", ".join(f"{name} {count}" for name, count in sorted(verdicts.items()))
     print(
         f"{total} nights with no change, spread {noise[0]:.2%} of nights and {noise[1]:.2%} of "
-        f"launches, pin of {pin_nights}: {told}; inconclusive {verdicts['inconclusive'] / total:.1%}, of each line's "
+        f"launches, pin of {pin_nights}: {told}; inconclusive "
+        f"{verdicts['inconclusive'] / total:.1%}, of each line's "
         f"first {BEFORE} {early['inconclusive'] / early.total():.1%}"
     )
     return verdicts

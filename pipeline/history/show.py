@@ -26,13 +26,14 @@ _PLOT = 40
 
 
 class Shown(BaseModel):
-    """One experiment's history, as far as it was asked for."""
+    """One experiment's history, as far as it was asked for; ``runs`` names nights by number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     experiment: str
     nights: int
     acceptances: list[Acceptance]
+    runs: dict[int, str]
     lines: list[Line]
 
 
@@ -61,7 +62,13 @@ def read_history(
             nights, acceptances, history.judgements(name), metrics, None if why else shifts, why
         )
         found.append(
-            Shown(experiment=name, nights=len(nights), acceptances=acceptances, lines=lines)
+            Shown(
+                experiment=name,
+                nights=len(nights),
+                acceptances=acceptances,
+                runs={night.id: night.run for night in history.nights(name)},
+                lines=lines,
+            )
         )
     return found
 
@@ -92,7 +99,7 @@ def show_history(shown: list[Shown], out: Console) -> None:
             kind = f"pinned as {accepted.pin}" if accepted.pin else "rolling"
             out.print(
                 f"  accepted {accepted.accepted_at[:16]} by {accepted.accepted_by}, {kind}: "
-                f"night {accepted.night}, {accepted.reason}",
+                f"{one.runs.get(accepted.night, accepted.night)}, {accepted.reason}",
                 markup=False,
             )
 

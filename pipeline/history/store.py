@@ -136,10 +136,16 @@ class History:
             )
 
     def nights(self, experiment: str) -> list[Night]:
-        """The nights of an experiment by their time; of a run that was added twice, the later."""
+        """The nights of an experiment by their time.
+
+        Of a run that was added twice (resumed, or read by another version) the one that was
+        accepted, else the later: a baseline must not vanish because a run is read again.
+        """
         newest: dict[str, Night] = {}
         for number, digest, text in self._rows(
-            "SELECT id, digest, document FROM nights WHERE experiment = ? ORDER BY id", experiment
+            "SELECT id, digest, document FROM nights WHERE experiment = ? "
+            "ORDER BY id IN (SELECT night FROM acceptances), id",
+            experiment,
         ):
             night = self._model(Night, text)
             newest[night.run] = night.model_copy(update={"id": number, "digest": digest})

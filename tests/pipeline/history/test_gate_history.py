@@ -336,6 +336,35 @@ def test_a_change_needs_a_pin_of_its_own_and_then_counts_from_there(
     assert against_old.verdict is Verdict.REGRESSED
 
 
+def together(history: History, folders: list[RunFolder], pin: str) -> None:
+    accept_runs(folders, history, Rules(), pin=pin, reason="good", who="tester")
+
+
+def test_several_runs_make_one_pin_whose_mean_counts(history: History, tmp_path: Path) -> None:
+    three = [make_night(number, tmp_path) for number in (8, 9, 10)]
+    together(history, three, "three")
+    judgement = judge(history, make_night(11, tmp_path))
+    found = checks_of(judgement, "nccl", "median_itl_ms")
+    assert found["pinned"].name == "three"
+    assert found["pinned"].nights == [folder.root.name for folder in three]
+    assert found["pinned"].n == 3
+    assert found["rolling"].nights == found["pinned"].nights
+    # while one of its nights is judged again the pin is not whole, so the one before it counts
+    assert judge(history, three[1]).pin == "release"
+
+
+def test_runs_that_do_not_belong_together_make_no_pin(history: History, tmp_path: Path) -> None:
+    one, two = make_night(8, tmp_path), make_night(9, tmp_path)
+    moved = make_night(10, tmp_path, facts={"machine": {"host": "node-2", "cores": 8}})
+    with pytest.raises(NotAccepted, match="one pinned baseline only: --pin NAME"):
+        together(history, [one, two], "")
+    with pytest.raises(NotAccepted, match=r"not comparable, nccl on .*machine\.host: node-1"):
+        together(history, [one, moved], "new")
+    with pytest.raises(RecordError, match="a pin never moves"):
+        together(history, [one, two], "release")
+    assert len(history.acceptances("made-up")) == 8  # all or none
+
+
 def test_the_first_baseline_must_be_pinned(tmp_path: Path) -> None:
     store = History(tmp_path / "h.sqlite")
     folder = make_night(0, tmp_path)

@@ -28,6 +28,15 @@ def test_the_same_night_is_kept_once_and_a_changed_one_beside_it(tmp_path: Path)
     assert [found.verdict for found in history.nights("made-up")] == ["pass"]
 
 
+def test_what_was_accepted_does_not_vanish_when_its_run_is_read_again(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.sqlite")
+    first = history.add_night(night("one"))
+    history.accept([first], "release", "good", "me")
+    again = history.add_night(night("one", verdict="inconclusive"))
+    assert again.id != first.id
+    assert [found.id for found in history.nights("made-up")] == [first.id]
+
+
 def test_nights_come_by_their_time_not_by_when_they_were_added(tmp_path: Path) -> None:
     history = History(tmp_path / "history.sqlite")
     history.add_night(night("late", started_at="2026-11-02T00:00:00"))
