@@ -84,11 +84,14 @@ def _axis(line: Line, frame: _Frame) -> str:
 def _lines(line: Line, frame: _Frame) -> list[str]:
     at = {point.run: index for index, point in enumerate(line.points)}
     named = [(index, f"pin {p.pin}", "zero") for index, p in enumerate(line.points) if p.pin]
-    named += [(at[c.run], f"{100 * c.relative:+.1f} %", "limit") for c in line.changes]
+    unit = "points" if METRICS[line.metric].unit == "" else "%"
+    named += [(at[c.run], f"{100 * c.relative:+.1f} {unit}", "limit") for c in line.changes]
     if line.first_bad is not None:
         named.append((at[line.first_bad.run], "first bad", "limit"))
     made = []
-    for index, name, kind in named:
+    for index in sorted({index for index, _, _ in named}):
+        here = [(name, kind) for where, name, kind in named if where == index]
+        name, kind = ", ".join(name for name, _ in here), max((k for _, k in here), key=_loud)
         x = frame.x(index)
         anchor, beside = ("end", x - 4) if index > frame.nights / 2 else ("start", x + 4)
         made.append(
@@ -97,6 +100,10 @@ def _lines(line: Line, frame: _Frame) -> list[str]:
             f'y="{_PLOT_TOP - 10}">{escape(name)}</text>'
         )
     return made
+
+
+def _loud(kind: str) -> bool:
+    return kind == "limit"
 
 
 def _night(line: Line, frame: _Frame, index: int, point: Point) -> str:
