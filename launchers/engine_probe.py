@@ -14,14 +14,30 @@ GROUPS = ("sglang.srt.plugins", "sglang.srt.platforms")
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """Versions by distribution name; what is not installed is left out."""
+    """Versions by distribution name; what is not installed is left out.
+
+    What was installed from a version control system says its revision, too, as ``NAME commit``.
+    """
     found = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            one = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
+        found[name] = one.version
+        if commit := _commit(one.read_text("direct_url.json")):
+            found[f"{name} commit"] = commit
     return found
+
+
+def _commit(direct_url: str | None) -> str | None:
+    """The revision in a distribution's direct_url.json (PEP 610); None where there is none."""
+    try:
+        told = json.loads(direct_url or "{}")
+    except ValueError:
+        return None
+    commit = told.get("vcs_info", {}).get("commit_id")
+    return commit if isinstance(commit, str) else None
 
 
 def plugins() -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from pipeline import exit_codes
 from pipeline.cli_ci import Github, Junit, tell_ci
 from pipeline.cli_compare import compare
 from pipeline.cli_doctor import Build, examine, show
+from pipeline.cli_history import HistoryFile, MayChange, accept, against_history, history
 from pipeline.cli_power import estimate, show_power
 from pipeline.cli_published import report_published
 from pipeline.cli_repro import repro
@@ -64,6 +66,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 app.command()(compare)
 app.command()(selftest)
 app.command()(repro)
+app.command()(accept)
+app.command()(history)
 
 
 class EngineName(StrEnum):
@@ -123,7 +127,7 @@ def plan(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - a parameter an option
     experiment: Annotated[
         Path | None, typer.Argument(help="The experiment's YAML file; not with --resume.")
     ] = None,
@@ -141,6 +145,11 @@ def run(
             help="records: exit 0 when every record is ok, whatever the verdict (demonstrations).",
         ),
     ] = ExitBy.VERDICT,
+    nightly: Annotated[  # noqa: FBT002
+        bool, typer.Option("--nightly", help="Judge it against the accepted nights, too.")
+    ] = False,
+    may_change: MayChange = None,
+    history_file: HistoryFile = None,
 ) -> None:
     """Run an experiment and report. Exit code: that of its verdict.
 
@@ -149,6 +158,8 @@ def run(
     with endings():
         if (experiment is None) == (resume is None):
             refuse(["give either an experiment's file or --resume RUN"])
+        if not nightly and (may_change or history_file is not None):
+            refuse(["--may-change and --history are for --nightly"])
         if resume is not None:
             if overrides or engine:
                 refuse(
@@ -171,7 +182,11 @@ def run(
         if interrupted:
             stderr().print(f"interrupted; go on with: servegate run --resume {folder.root}")
             raise typer.Exit(exit_codes.INTERRUPTED)
-        finish(folder, by_records=exit_by is ExitBy.RECORDS)
+        finish(
+            folder,
+            by_records=exit_by is ExitBy.RECORDS,
+            then=partial(against_history, folder, history_file, may_change) if nightly else None,
+        )
 
 
 @app.command()
@@ -211,10 +226,18 @@ def report(
 
 
 @app.command()
-def gate(
+def gate(  # noqa: PLR0913, PLR0917 - typer makes an option of each
     run_folder: RunPath,
     junit: Junit = None,
     github: Github = False,  # noqa: FBT002
+    against: Annotated[  # noqa: FBT002
+        bool, typer.Option("--against-history", help="Judge it against the accepted nights.")
+    ] = False,
+    pin: Annotated[
+        str | None, typer.Option("--pin", help="The pinned baseline; default: the newest.")
+    ] = None,
+    may_change: MayChange = None,
+    history_file: HistoryFile = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Judge a run from its records; the exit code is the verdict.
@@ -222,6 +245,15 @@ def gate(
     Example: servegate gate runs/fake/20260101T000000Z-0a1b2c3d
     """
     with endings():
+        if against:
+            judged = against_history(
+                RunFolder(run_folder), history_file, may_change, pin=pin, as_json=as_json
+            )
+            if not as_json:
+                stdout().print(f"verdict: {judged.verdict.value}")
+            raise typer.Exit(judged.exit_code)
+        if pin is not None or may_change or history_file is not None:
+            refuse(["--pin, --may-change and --history are for --against-history"])
         made = build(RunFolder(run_folder))
         if as_json:
             print(json.dumps(made.verdict_document(), indent=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from pipeline import exit_codes
 from pipeline.console import refuse, say, stderr, stdout
 from pipeline.gate import Judgement
+from pipeline.history.model import NightJudgement
 from pipeline.plan import Plan
 from pipeline.preflight import Preflight, preflight
 from pipeline.prepare import create, for_this_machine, planned
@@ -78,12 +80,16 @@ def print_verdict(judgement: Judgement) -> None:
         console.print(line, markup=False)
 
 
-def finish(folder: RunFolder, *, by_records: bool) -> NoReturn:
+def finish(
+    folder: RunFolder, *, by_records: bool, then: Callable[[], NightJudgement] | None = None
+) -> NoReturn:
     """Report, and end with the verdict's exit code.
 
     Args:
         folder: The run.
         by_records: End with 0 when every record is ok instead, whatever the verdict.
+        then: Judges the run against the accepted nights; its verdict, which takes account of the
+            run's own, is then the one that counts.
     """
     report = write(folder)
     console = stdout()
@@ -94,8 +100,13 @@ def finish(folder: RunFolder, *, by_records: bool) -> NoReturn:
     console.print(
         f"verdict: {report.judgement.verdict.value} (gate exit code {report.judgement.exit_code})"
     )
+    exit_code = report.judgement.exit_code
+    if then is not None:
+        judged = then()
+        exit_code = judged.exit_code
+        console.print(f"verdict of the night: {judged.verdict.value} (exit code {exit_code})")
     if not by_records:
-        raise typer.Exit(report.judgement.exit_code)
+        raise typer.Exit(exit_code)
     made = folder.load_plan()
     planned = sum(row.records.planned for row in report.judgement.rows)  # without what none needs
     records = list(folder.records(made))

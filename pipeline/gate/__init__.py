@@ -277,7 +277,7 @@ def _adjusted(p_values: Sequence[float | None], more: int) -> list[float]:
     return [1.0 if p is None else next(adjusted) for p in p_values]
 
 
-def _row(
+def _row(  # noqa: PLR0913 - one call site; each is another part of a row
     plan: Plan,
     place: _Place,
     checks: list[Check],

@@ -1,0 +1,1 @@
+"""The accepted nights: an append-only store, the gate against it, and what it shows."""
