@@ -1,1 +1,1 @@
-"""Carries what servegate needs to a GPU host without a network, and measures there (docs/gpu.md)."""
+"""Takes what servegate needs to a GPU host without a network and measures there (docs/gpu.md)."""

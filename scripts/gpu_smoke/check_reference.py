@@ -1,7 +1,7 @@
 """Asks servers that differ in their kernels what the float32 reference knows, all at once.
 
-Three servers share the GPU: with the kernels that were carried here, with kernels compiled here, and
-with torch's own attention without CUDA graphs. The last line says which explanation is left.
+Three servers share the GPU: with the kernels that were carried here, with kernels compiled here,
+and with torch's own attention without CUDA graphs. The last line says which explanation is left.
 """
 
 from __future__ import annotations

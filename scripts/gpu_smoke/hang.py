@@ -1,6 +1,6 @@
 """Stops the scheduler of a server that servegate measures, keeps stacks, and tells how it ends.
 
-The experiment's job must be running when the scheduler is stopped with SIGSTOP; nobody continues it.
+The job must be running when the scheduler is stopped with SIGSTOP; nobody continues it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def main() -> int:
     found["records"] = [json.loads(path.read_text(encoding="utf-8")) for path in records]
     (options.out / "hang.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     for record in found["records"]:
-        print(f"hang: {record['status']}, class {record.get('failure_class')}: {record.get('reason')}")
+        print(
+            f"hang: {record['status']}, class {record.get('failure_class')}: {record.get('reason')}"
+        )
     failed = [record["status"] == "failed" for record in found["records"]]
     return 0 if leader is not None and failed and all(failed) else 1
 

@@ -1,7 +1,8 @@
 """Writes the folders of the two models: configuration and tokenizer; weights come on the host.
 
-Run where transformers can read GGUF (the engine's interpreter): SmolLM2's configuration and tokenizer
-are taken from its GGUF file; the dense model has the shape of Qwen3-1.7B and SmolLM2's tokenizer.
+Run where transformers can read GGUF (the engine's interpreter): SmolLM2's configuration and
+tokenizer are taken from its GGUF file; the dense model has the shape of Qwen3-1.7B and SmolLM2's
+tokenizer.
 """
 
 from __future__ import annotations

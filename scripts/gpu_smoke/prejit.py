@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,13 +56,13 @@ def kernels() -> dict[str, Callable[[], object]]:
         "flashinfer_norm": lambda: gen_norm_module().build_and_load(),
     }
     for head in (64, 128):
-        found[f"qknorm{head}"] = lambda head=head: norm._jit_qknorm_module(head, bf16)
-        found[f"rope{head}"] = lambda head=head: rope._jit_fused_rope_module(True, head, bf16)
+        found[f"qknorm{head}"] = partial(norm._jit_qknorm_module, head, bf16)
+        found[f"rope{head}"] = partial(rope._jit_fused_rope_module, True, head, bf16)
     for row in (256, 384, 512, 1024, 2048):  # bytes of a token's keys: KV heads x head size x 2
-        found[f"kvcache{row}"] = lambda row=row: kvcache._jit_kvcache_module(row)
+        found[f"kvcache{row}"] = partial(kvcache._jit_kvcache_module, row)
     for ids in (torch.int32, torch.int64):
-        found[f"clamp_{ids}"] = lambda ids=ids: clamp_position._jit_clamp_position_module(ids)
-        found[f"future_{ids}"] = lambda ids=ids: future._jit_resolve_future_token_ids_module(ids)
+        found[f"clamp_{ids}"] = partial(clamp_position._jit_clamp_position_module, ids)
+        found[f"future_{ids}"] = partial(future._jit_resolve_future_token_ids_module, ids)
     return found
 
 

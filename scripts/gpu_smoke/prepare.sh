@@ -8,7 +8,7 @@ set -eo pipefail
 GGUF=$(realpath "${1:?the GGUF file}"); OUT=${2:?the folder to fill}
 HERE=$(cd "$(dirname "$0")" && pwd); ROOT=$(cd "$HERE/../.." && pwd)
 PY=${PY:-python3.12}; ENGINE_PY=${ENGINE_PY:-python3}; W=${W:-${TMPDIR:-/tmp}/servegate-gpu-prepare}
-SPLIT=${SPLIT:-27000000}
+SPLIT=${SPLIT:-30000000}
 mkdir -p "$W/wheels" "$W/kernel" "$OUT/1" "$OUT/2"
 platforms=$(for n in 39 36 35 34 31 28 27 24 17; do echo "--platform manylinux_2_${n}_x86_64"; done)
 fetch="--no-deps --only-binary=:all: --python-version 3.12 --implementation cp $platforms
@@ -31,7 +31,7 @@ strip -g "$W/site/xgrammar/libxgrammar_bindings.so" "$W"/site/tokenizers/*.so   
 mv "$W/site/bin" "$W/bin.all"; mkdir "$W/site/bin"; cp "$W/bin.all/py-spy" "$W/site/bin/"; rm -rf "$W/bin.all"
 (cd "$W/site"
  rm -rf xgrammar/lib/*.a sglang/multimodal_gen sglang/test/kits sglang/srt/grpc/_core*.so \
-   flashinfer/data/cutlass build_*.py             # the kernels compiled here include nothing of cutlass
+   flashinfer/data/cutlass flashinfer/data/cccl build_*.py   # the kernels here include nothing of these
  find . -name '*.a' -delete
  mkdir -p IPython; : > IPython/__init__.py       # imported, never used: notebooks and sound files
  printf 'def HTML(*a, **k): return None\ndef display(*a, **k): return None\n' > IPython/display.py

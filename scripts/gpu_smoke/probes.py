@@ -1,4 +1,4 @@
-"""One server: what SGLang's profiler costs, and how fast the GPU's memory is free after it stops."""
+"""One server: what SGLang's profiler costs, and when the GPU's memory is free after its stop."""
 
 from __future__ import annotations
 
@@ -49,7 +49,11 @@ def main() -> int:
 def _profiler(server: Server, out: Path) -> dict[str, Any]:
     """Median ITL in ms of equal runs: without, with, and again without the profiler."""
     found: dict[str, Any] = {"before": [_itl(server, out) for _ in range(4)][1:]}
-    post(server.base_url, "/start_profile", {"output_dir": str(out / "profile"), "activities": ["GPU"]})
+    post(
+        server.base_url,
+        "/start_profile",
+        {"output_dir": str(out / "profile"), "activities": ["GPU"]},
+    )
     found["during"] = [_itl(server, out)]
     began = time.monotonic()
     post(server.base_url, "/stop_profile", {}, timeout_s=200)
@@ -81,7 +85,8 @@ class _Watch:
     """Notes, from a thread of its own, when the memory is free again."""
 
     def __init__(self, wanted: int | None) -> None:
-        self._began, self._after = time.monotonic(), None
+        self._began = time.monotonic()
+        self._after: float | None = None
         self._wanted = wanted
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -94,7 +99,7 @@ class _Watch:
             time.sleep(_LOOK_S)
 
     def wait(self) -> float | None:
-        """Seconds from the signal to stop until the memory was free; None: it was not in a minute."""
+        """Seconds from the signal to stop until the memory was free; None: not in a minute."""
         self._thread.join()
         return self._after
 

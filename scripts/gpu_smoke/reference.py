@@ -1,4 +1,4 @@
-"""Writes what a model computes in float32, by transformers on the CPU: what servers are held against.
+"""Writes what a model computes in float32, by transformers on the CPU: what servers must match.
 
 Run where the network is, on the folder that the host's servers will load (bfloat16 weights, so that
 nothing but arithmetic is left to differ).
@@ -51,7 +51,7 @@ def prompts(tokenizer: Any) -> dict[str, list[int]]:  # noqa: ANN401
     return found | {f"text-{length}": ids[:length] for length in _LENGTHS}
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def entry(model: Any, tokenizer: Any, ids: list[int]) -> dict[str, Any]:  # noqa: ANN401
     """What the model says of one prompt; gaps are first minus second log-probability, in nats."""
     step = model(torch.tensor([ids]), use_cache=True)

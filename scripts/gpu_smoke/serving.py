@@ -16,7 +16,9 @@ from pipeline.prepare import planned
 __all__ = ["command", "served"]
 
 
-def command(experiment: Path, overrides: Sequence[str] = (), engine: str | None = None) -> list[str]:
+def command(
+    experiment: Path, overrides: Sequence[str] = (), engine: str | None = None
+) -> list[str]:
     """The command line of the reference arm's first launch, as `servegate plan` shows it."""
     _, made = planned(experiment, list(overrides), engine)
     return next(x.argv for x in made.launches if x.arm == made.reference)

@@ -30,7 +30,9 @@ def main() -> int:
     if not enough(time.time(), options.until, options.launch):
         print(f"{options.name}: no time left to begin a launch", flush=True)
         return 130
-    given = ["--resume", str(folder)] if folder else [*options.arguments, "--out", str(options.runs)]
+    given = (
+        ["--resume", str(folder)] if folder else [*options.arguments, "--out", str(options.runs)]
+    )
     process = subprocess.Popen([sys.executable, "-P", "-m", "pipeline", "run", *given])
     stopped, seen = False, started(folder)
     while process.poll() is None:
@@ -39,7 +41,9 @@ def main() -> int:
         count = started(folder)
         begun, seen = count > seen, count
         late = time.time() >= options.until
-        if not stopped and (late or (begun and not enough(time.time(), options.until, options.launch))):
+        if not stopped and (
+            late or (begun and not enough(time.time(), options.until, options.launch))
+        ):
             print(f"{options.name}: stopped for lack of time", flush=True)
             process.send_signal(signal.SIGINT)
             stopped = True

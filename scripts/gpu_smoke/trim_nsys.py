@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 _TABLES = (
@@ -37,7 +38,7 @@ def trim(source: Path, target: Path) -> dict[str, int]:
     if target.exists():
         raise FileExistsError(f"{target}: is there already; name another file")
     counts: dict[str, int] = {}
-    with sqlite3.connect(target) as base:
+    with closing(sqlite3.connect(target, isolation_level=None)) as base:
         base.execute("ATTACH DATABASE ? AS source", (str(source),))
         found = {row[0] for row in base.execute("SELECT name FROM source.sqlite_master")}
         wanted = []

@@ -1,4 +1,4 @@
-"""Rebuilds bfloat16 weights of a Llama model from a GGUF file: numpy, torch and gguf, nothing else."""
+"""Rebuilds bfloat16 weights of a Llama model from a GGUF file with torch and gguf alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def renamed(name: str) -> tuple[str, str]:
-    """transformers' name of a GGUF tensor, and its kind.
+    """Name in transformers of a GGUF tensor, and its kind.
 
     Raises:
         KeyError: No tensor of a Llama model.
