@@ -3,7 +3,7 @@
 # Does the parts in order, begins none that cannot end in time, and packs what there is into $OUT at the
 # end, come what may. Parts: setup doctor weights together (= checkref, hang and answers beside one
 # another) checkref hang answers speed traces probes nsys. Variables: OUT, S (work folder), ENGINE=fake
-# (a dry run without SGLang), PYTHON.
+# (a dry run without SGLang), PYTHON, MEASURED_SET (such as "--set launches=2").
 LIMIT=${1:?seconds}; PAYLOAD=${2:?folder}; shift 2
 T0=$(date +%s); END=$((T0 + LIMIT - 15)); ROOT=$PWD
 S=${S:-/tmp/servegate-gpu}; PYTHON=${PYTHON:-python3}; E=experiments/h100; OUT=${OUT:-$S/back}
@@ -24,7 +24,7 @@ unxz_() { xz -dc -T0 "$1" 2> /dev/null || "$PYTHON" -S -c "import lzma,shutil,sy
 measured() { # NAME SECONDS-A-LAUNCH SECONDS-AT-MOST: run or resume an experiment until then
   local until=$(($(date +%s) + $3)); [ "$until" -lt "$END" ] || until=$END
   py -m scripts.gpu_smoke.timed_run --until "$until" --launch "$2" --runs "$R/runs" --name "h100-$1" \
-    -- "$E-$1.yaml" "${FAKE[@]}" --exit-by records > "$R/$1.txt" 2>&1
+    -- "${4:-$E-$1.yaml}" "${FAKE[@]}" --exit-by records ${MEASURED_SET:-} > "$R/$1.txt" 2>&1
   local rc=$?; grep -v '^ *$' "$R/$1.txt" | tail -25 | cut -c1-200; say "$1 ended with $rc"
 }
 
@@ -59,13 +59,13 @@ checkref() {
 }
 hang() {
   timeout 280 "$PYTHON" -P -m scripts.gpu_smoke.hang --runs "$R/runs" --out "$R/hang" \
-    -- "$E-hang.yaml" "${FAKE[@]}" --exit-by records ${HANG_SET:-} > "$R/hang.txt" 2>&1
+    -- experiments/ungated/h100-hang.yaml "${FAKE[@]}" --exit-by records ${HANG_SET:-} > "$R/hang.txt" 2>&1
   local rc=$?; grep '^hang' "$R/hang.txt" | cut -c1-300; say "hang ended with $rc"
 }
 answers() { measured answers 100 "${1:-400}"; }
 together() { checkref & hang & answers 330 & wait; }
 speed() { measured smoke "${LAUNCH_S:-115}" 600; }
-traces() { measured traces 70 150; }
+traces() { measured traces 70 150 experiments/ungated/h100-traces.yaml; }
 probes() {
   timeout 150 "$PYTHON" -P -m scripts.gpu_smoke.probes --experiment "$E-smoke.yaml" --out "$R/probes" \
     "${FAKE[@]}" > "$R/probes.txt" 2>&1
