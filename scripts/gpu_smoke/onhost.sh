@@ -20,7 +20,8 @@ FAKE=(); [ -z "$ENGINE" ] || FAKE=(--engine "$ENGINE")
 left() { echo $((END - $(date +%s))); }
 say() { echo "--- $* at +$(($(date +%s) - T0)) s"; }
 py() { "$PYTHON" -P "$@"; }
-unxz_() { xz -dc -T0 "$1" 2> /dev/null || "$PYTHON" -S -c "import lzma,shutil,sys;shutil.copyfileobj(lzma.open(sys.argv[1]),sys.stdout.buffer)" "$1"; }
+unxz_() { if command -v xz > /dev/null; then xz -dc -T0 "$1"; else
+  "$PYTHON" -S -c "import lzma,shutil,sys;shutil.copyfileobj(lzma.open(sys.argv[1]),sys.stdout.buffer)" "$1"; fi; }
 measured() { # NAME SECONDS-A-LAUNCH SECONDS-AT-MOST: run or resume an experiment until then
   local until=$(($(date +%s) + $3)); [ "$until" -lt "$END" ] || until=$END
   py -m scripts.gpu_smoke.timed_run --until "$until" --launch "$2" --runs "$R/runs" --name "h100-$1" \
