@@ -1,11 +1,11 @@
 #!/bin/bash
-# nsys.sh PAYLOAD OUT: decode steps of h100-smoke's server under Nsight Systems; a trimmed SQLite export.
+# nsys.sh DEBS OUT: decode steps of h100-smoke's server under Nsight Systems; a trimmed SQLite export.
 # The copy of nsys inside Nsight Compute works once libdw1 and libelf1 lie beside it. Make it the last
 # thing that a host does: of two attempts one worked, and in the other the host stopped answering.
-PAYLOAD=$1; O=$2; mkdir -p "$O"; W=$(mktemp -d); PYTHON=${PYTHON:-python3}
+DEBS=$1; O=$2; mkdir -p "$O"; W=$(mktemp -d); PYTHON=${PYTHON:-python3}
 N=$(ls -d /opt/nvidia/nsight-compute/*/host 2> /dev/null | tail -1); nsys=$N/target-linux-x64/nsys
 [ -x "$nsys" ] || { echo "nsys: not here"; exit 1; }
-for f in "$PAYLOAD"/1/*.deb; do dpkg -x "$f" "$W/dw" || exit 1; done
+for f in "$DEBS"/*.deb; do dpkg -x "$f" "$W/dw" || exit 1; done
 dw=$W/dw/usr/lib/x86_64-linux-gnu; port=31977
 "$PYTHON" -P -c "
 import json; from pathlib import Path; from scripts.gpu_smoke.serving import command

@@ -32,7 +32,7 @@ measured() { # NAME SECONDS-A-LAUNCH SECONDS-AT-MOST: run or resume an experimen
 setup() {
   [ -e "$S/ok" ] && { echo "already there"; return; }
   unxz_ "$PAYLOAD/1/engine.tar.xz" | tar xf - -C "$S" || return 1
-  cp "$PAYLOAD/1/weights.0.xz" "$S/" && touch "$S/ok"
+  cp "$PAYLOAD"/1/weights.0.xz "$S/" && cp "$PAYLOAD"/1/*.deb "$S/" 2> /dev/null; touch "$S/ok"
   echo "unpacked, $(du -sm "$S" | cut -f1) MB; CUDA_HOME=$CUDA_HOME"
   # Imports of a cold tree take most of a start.
   [ -n "$ENGINE" ] || (cd "$S/site" && timeout 120 "$PYTHON" -m compileall -q -j 12 sglang transformers openai > /dev/null 2>&1)
@@ -49,10 +49,9 @@ weights() {
   [ -n "$ENGINE" ] || py -m scripts.gpu_smoke.weights "$S/model.gguf" "$S/models/smollm2"
 }
 checkref() {
-  # The same tree without the kernels that were carried: links, but for the folder that holds them.
-  mkdir -p "$S/bare/flashinfer/data" "$S/empty"
-  for f in "$S"/site/flashinfer/*; do [ "$(basename "$f")" = data ] || ln -sfn "$f" "$S/bare/flashinfer/"; done
-  for f in "$S"/site/flashinfer/data/*; do [ "$(basename "$f")" = aot ] || ln -sfn "$f" "$S/bare/flashinfer/data/"; done
+  # The same tree without the kernels that were carried; FlashInfer follows links to find its data.
+  mkdir -p "$S/bare" "$S/empty"; [ -e "$S/bare/flashinfer" ] || cp -r "$S/site/flashinfer" "$S/bare/"
+  rm -rf "$S/bare/flashinfer/data/aot"
   timeout 290 "$PYTHON" -P -m scripts.gpu_smoke.check_reference --experiment "$E-smoke.yaml" \
     --reference "$S/models/reference.json" --model "$S/models/smollm2" --no-carried-kernels "$S/bare:$PYTHONPATH" \
     --empty-cache "$S/empty" --out "$R/checkref" "${FAKE[@]}" > "$R/checkref.txt" 2>&1
@@ -72,7 +71,7 @@ probes() {
     "${FAKE[@]}" > "$R/probes.txt" 2>&1
   local rc=$?; grep '^probes' "$R/probes.txt" | cut -c1-600; say "probes ended with $rc"
 }
-nsys() { timeout 170 scripts/gpu_smoke/nsys.sh "$PAYLOAD" "$R/nsys" > "$R/nsys.txt" 2>&1; local rc=$?; tail -12 "$R/nsys.txt" | cut -c1-200; say "nsys ended with $rc"; }
+nsys() { timeout 170 scripts/gpu_smoke/nsys.sh "$S" "$R/nsys" > "$R/nsys.txt" 2>&1; local rc=$?; tail -12 "$R/nsys.txt" | cut -c1-200; say "nsys ended with $rc"; }
 
 declare -A NEED=([setup]=20 [doctor]=30 [weights]=30 [together]=200 [checkref]=120 [hang]=150 [answers]=120
   [speed]=130 [traces]=90 [probes]=110 [nsys]=130)

@@ -71,7 +71,7 @@ find "$W/site" -name __pycache__ -prune -exec rm -rf {} +
 cp -r "$W/models" "$W/pack/"; ln -s "$W/site" "$W/pack/site"
 rm -f "$OUT"/1/* "$OUT"/2/*
 tar --sort=name --exclude=.done -C "$W/pack" -chf - site jit models | xz -T2 "-${XZ:-9}" > "$OUT/1/engine.tar.xz"
-[ -z "$DEBS" ] || cp "$DEBS"/*.deb "$OUT/1/"
+[ -z "$DEBS" ] || cp "$DEBS"/*.deb "$OUT/1/"   # without them nsys is left out
 head -c "$SPLIT" "$GGUF" | xz -T2 -6 > "$OUT/1/weights.0.xz"
 tail -c +$((SPLIT + 1)) "$GGUF" | xz -T2 -6 > "$OUT/2/weights.1.xz"
 tree=$(cd "$ROOT"; git ls-files -z | xargs -0 du -cb | tail -1 | cut -f1)
