@@ -68,8 +68,6 @@ def test_both_call_servegate() -> None:
 def test_commands_and_options_exist(source: str) -> None:
     known = commands()
     for name, *words in calls(shells()[source]):
-        if "accept" not in known and (name == "accept" or "--against-history" in words):
-            continue  # the nightly gate comes with `servegate accept`; then all is asked
         assert name in known, f"{source}: servegate has no command {name}"
         options = {option for param in known[name].params for option in param.opts}
         used = {word for word in words if word.startswith("--")}

@@ -14,8 +14,7 @@ from typing import Any
 
 from evals.client import kept_failure
 from evals.comm_kernels.files import FACTS, TRACES, trace_files
-from evals.comm_kernels.settings import CommKernelsSettings
-from evals.comm_kernels.times import COMMUNICATION
+from evals.comm_kernels.settings import COMMUNICATION, CommKernelsSettings
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 
 __all__ = ["CommKernelsJob", "CommKernelsSettings"]

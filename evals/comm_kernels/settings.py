@@ -8,7 +8,17 @@ from pydantic import Field
 
 from evals.job import JobSettings
 
-__all__ = ["CommKernelsSettings"]
+__all__ = ["COMMUNICATION", "CommKernelsSettings"]
+
+
+COMMUNICATION = (
+    "comm_with_imbalance_ms",
+    "comm_without_imbalance_ms",
+    "comm_span_ms",
+    "comm_exposed_ms",
+    "comm_kernels_per_step",
+)
+"""What communication costs a step, and so what a gate may hold an arm to."""
 
 
 class CommKernelsSettings(JobSettings):

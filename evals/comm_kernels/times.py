@@ -10,16 +10,7 @@ from evals.comm_kernels.figures import Figures
 from evals.comm_kernels.sequences import Collectives
 from evals.comm_kernels.table import KernelTable, TraceError
 
-__all__ = ["COMMUNICATION", "document", "metrics_of", "timed"]
-
-COMMUNICATION = (
-    "comm_with_imbalance_ms",
-    "comm_without_imbalance_ms",
-    "comm_span_ms",
-    "comm_exposed_ms",
-    "comm_kernels_per_step",
-)
-"""What communication costs a step, and so what a gate may hold an arm to."""
+__all__ = ["document", "metrics_of", "timed"]
 
 _MOST_NAMES = 40
 

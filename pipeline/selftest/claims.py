@@ -10,10 +10,11 @@ from pipeline.gate.model import Verdict
 from pipeline.gate.noise import repeats_reference
 from pipeline.records import PremiseResult, Record
 from pipeline.selftest.injections import MORE_HURTS, at_blocks, changed, remarked, share_of
-from pipeline.selftest.matrix import Gated, harmed
+from pipeline.selftest.matrix import Gated, harmed, proving
 from pipeline.selftest.model import Case
 from pipeline.selftest.scene import Scene
 from pipeline.selftest.stored import Place, Stored
+from pipeline.spec import Gate
 
 __all__ = ["claims"]
 
@@ -37,7 +38,13 @@ def claims(scene: Scene) -> Iterator[Case]:
 
 
 def _not_counted(scene: Scene, speed: Gated, score: Gated) -> Iterator[Case]:
-    """Fast and wrong is no gain."""
+    """Fast and wrong is no gain, nor fast where nobody asks for right answers."""
+    alone = scene.narrow(speed)
+    unasked = harmed(alone, speed, alone.cells(scene.place, speed.job), gain=True)
+    yield scene.case(
+        "faster, accuracy not asked", unasked, "a large gain in speed, and no gate on accuracy",
+        of=speed, check=scene.fine, row=scene.fine, run=scene.fine,
+    )  # fmt: skip
     both = scene.narrow(speed, score)
     fast = harmed(both, speed, both.cells(scene.place, speed.job), gain=True)
     wrong = harmed(fast, score, fast.cells(scene.place, score.job))
@@ -54,13 +61,21 @@ def _not_counted(scene: Scene, speed: Gated, score: Gated) -> Iterator[Case]:
     )  # fmt: skip
 
 
+def _proved(scene: Scene, one: Gated) -> dict[str, dict[str, Gate]]:
+    """One gate, and beside it one on accuracy, without which no gain counts at all."""
+    gates: dict[str, dict[str, Gate]] = {one.job: {one.metric: one.gate}}
+    for beside in proving(scene.base, scene.place):
+        gate = beside.gate.model_copy(update={"floor": None})
+        gates.setdefault(beside.job, {})[beside.metric] = gate
+    return gates
+
+
 def _not_the_best(scene: Scene, one: Gated) -> Iterator[Case]:
     """Faster than the reference and no faster than another baseline is no gain."""
     here = [Place(scene.place.layout, name) for name in scene.base.plan.baselines]
     if not here or scene.place.arm in scene.base.plan.baselines or not scene.base.strict:
         return
-    gates = {one.job: {one.metric: one.gate}}
-    alone = scene.base.with_gates(gates)
+    alone = scene.base.with_gates(_proved(scene, one))
     fast = harmed(alone, one, alone.cells(scene.place, one.job), gain=True)
     best = harmed(fast, one, fast.cells(here[0], one.job), gain=True)
     yield scene.case(
@@ -75,7 +90,7 @@ def _below_the_noise(scene: Scene, one: Gated) -> Iterator[Case]:
     again = repeats_reference(scene.base.plan)
     if not again or scene.place.arm in again or not scene.base.strict:
         return
-    alone = scene.base.with_gates({one.job: {one.metric: one.gate}})
+    alone = scene.base.with_gates(_proved(scene, one))
     alone = replace(alone, plan=alone.plan.model_copy(update={"baselines": []}))
     more = MORE_HURTS[METRICS[one.metric].unit]
     gain = 1 / (1 + 2 * one.gate.margin) if more else 1 + 2 * one.gate.margin

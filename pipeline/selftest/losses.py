@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from launchers.backends import MIXED_COMM_PLUGIN
+from pipeline.gate.evidence import asks
 from pipeline.gate.model import Verdict
 from pipeline.records import Status
 from pipeline.selftest.injections import (
@@ -14,7 +15,7 @@ from pipeline.selftest.injections import (
     exchanged,
     without_ranks,
 )
-from pipeline.selftest.matrix import Gated, harmed
+from pipeline.selftest.matrix import Gated, harmed, proving
 from pipeline.selftest.model import Case
 from pipeline.selftest.scene import Scene
 from pipeline.selftest.stored import Stored
@@ -40,9 +41,14 @@ def losses(scene: Scene) -> Iterator[Case]:
 
 def _swapped(scene: Scene, one: Gated) -> Iterator[Case]:
     """Worse measurements of the arm, reported as the reference's, are a gain of the arm."""
-    narrow = scene.narrow(one)
+    beside = () if asks(one.metric) else proving(scene.base, scene.place)
+    narrow = scene.narrow(one, *beside)
     worse = harmed(narrow, one, narrow.cells(scene.place, one.job))
-    gain = (Verdict.IMPROVED,) if scene.base.strict else (Verdict.IMPROVED, Verdict.PASS)
+    gain: tuple[Verdict, ...] = (Verdict.IMPROVED,)
+    if not scene.base.strict:
+        gain = (Verdict.IMPROVED, Verdict.PASS)
+    if not asks(one.metric) and not beside:
+        gain = scene.fine  # nothing shows that the answers are right
     if len(scene.base.plan.layouts) == 1 or one.metric != "score":
         # On one of several layouts the reference would be found broken: a case of its own.
         yield scene.case(

@@ -26,7 +26,7 @@ from pipeline.selftest.model import COLUMNS, Case, Column, Expected
 from pipeline.selftest.stored import Place, Stored
 from pipeline.spec import Gate
 
-__all__ = ["Gated", "gated", "harmed", "matrix", "narrowed", "unable"]
+__all__ = ["Gated", "gated", "harmed", "matrix", "narrowed", "proving", "unable"]
 
 P, R, G, I, M, U = (  # noqa: E741 - a table reads best with one letter a verdict
     Verdict.PASS, Verdict.REGRESSED, Verdict.IMPROVED, Verdict.INCONCLUSIVE, Verdict.MISSING,
@@ -151,11 +151,28 @@ def _expected(stored: Stored, one: Gated, column: Column) -> Expected:
     gain: Verdicts = (G,) if stored.strict else (G, P, I)
     if METRICS[one.metric].unit == "nats":
         gain = fine  # the best shift is none, which is no gain
+    elif not asks(one.metric) and not proving(stored, one.place):
+        gain = fine  # nothing shows that the answers are right
     of_column: dict[Column, Verdicts] = {
         "harm": (R,), "gain": gain, "nothing": fine, "missing": (M,), "invalid": (M,),
     }  # fmt: skip
     found = of_column[column]
     return Expected(check=found, row=found, run=found, others=(*fine, U))
+
+
+def proving(stored: Stored, place: Place) -> tuple[Gated, ...]:
+    """The first gate that tells right answers from wrong ones: no gain in speed counts without.
+
+    Empty where the plan has none that is asked at once.
+    """
+    found = (
+        one
+        for one in gated(stored.plan, place)
+        if METRICS[one.metric].unit == "nats"
+        or (one.metric == "score" and stored.plan.jobs[one.job].get("stages", 1) == 1)
+    )
+    first = next(found, None)
+    return () if first is None else (first,)
 
 
 def unable(stored: Stored, one: Gated, column: Column) -> str:
@@ -185,8 +202,9 @@ def matrix(stored: Stored, place: Place) -> Iterator[Case]:
         place: The row that faults are injected into.
     """
     for one in gated(stored.plan, place):
-        narrow = narrowed(stored, one)
         for column in COLUMNS:
+            beside = proving(stored, place) if column == "gain" and not asks(one.metric) else ()
+            narrow = narrowed(stored, one, *beside)
             if unable(narrow, one, column):
                 continue
             made, injected = _injected(narrow, one, column)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evals.metrics import METRICS
 from pipeline.gate.evidence import asks
 from pipeline.gate.model import Verdict
 from pipeline.selftest.matrix import Gated, narrowed
@@ -53,7 +54,7 @@ class Scene:
     @property
     def shift(self) -> Gated | None:
         """The gate on log-probabilities."""
-        return next((one for one in self.gates if one.metric == "logprob_shift"), None)
+        return next((one for one in self.gates if METRICS[one.metric].unit == "nats"), None)
 
     def _whole(self, one: Gated) -> bool:
         return int(self.base.plan.jobs[one.job].get("stages", 1)) == 1
