@@ -39,6 +39,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer.save_pretrained(folder)
     config = {**model.config.to_dict(), "dtype": "bfloat16"}
+    config["architectures"] = [type(model).__name__]  # a GGUF names none, and SGLang asks for it
     config.pop("quantization_config", None)
     _write_json(small / "config.json", config)
     ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}

@@ -52,7 +52,7 @@ checkref() {
   # The same tree without the kernels that were carried; FlashInfer follows links to find its data.
   mkdir -p "$S/bare" "$S/empty"; [ -e "$S/bare/flashinfer" ] || cp -r "$S/site/flashinfer" "$S/bare/"
   rm -rf "$S/bare/flashinfer/data/aot"
-  timeout 290 "$PYTHON" -P -m scripts.gpu_smoke.check_reference --experiment "$E-smoke.yaml" \
+  timeout 290 "$PYTHON" -P -m scripts.gpu_smoke.check_reference --experiment "$E-answers.yaml" \
     --reference "$S/models/reference.json" --model "$S/models/smollm2" --no-carried-kernels "$S/bare:$PYTHONPATH" \
     --empty-cache "$S/empty" --out "$R/checkref" "${FAKE[@]}" > "$R/checkref.txt" 2>&1
   local rc=$?; grep -v ': started' "$R/checkref.txt" | tail -45 | cut -c1-190; say "checkref ended with $rc"
