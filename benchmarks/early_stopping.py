@@ -2,10 +2,11 @@
 
 Usage: python -m benchmarks.early_stopping [EXPERIMENTS]
 
-Simulated experiments in ten stages, judged by the functions that judge a run. For each design: how
-often a loss of exactly the margin passes, how often an equal arm passes, how many questions an
-equal arm is asked, and how many a fixed design needs for the same two error rates: the least number
-at which it passes an equal arm as often, at the rate of false passes that the stages had. Claims:
+Simulated experiments in stages (1319 questions in twelve, 198 in ten), judged by the functions that
+judge a run. Of each: how often a loss of exactly the margin passes, how often an equal arm passes,
+how many questions an equal arm is asked, and how many a fixed design needs for the same two error
+rates: the least number at which it passes an equal arm as often, at the rate of false passes that
+the stages had. Claims:
 
 - an equal arm is asked at most 0.65 of the questions of that fixed design: 1319 GSM8K-like ones
   with a margin of 1.5 points, which judged once pass an equal arm 19 times in 20. With more power
@@ -28,6 +29,8 @@ from pipeline.stats.power import draw_differences as draw
 from pipeline.stats.sequential import Design, make_design
 
 ALPHA = 0.05
+# More stages save a little more; a twelfth of few questions is too few for an alarm.
+STAGES = {1319: 12, 198: 10}
 SAVING, GARBAGE, FALSE_PASS = 0.65, 0.1, 0.055
 
 GSM8K = Difficulty(score=0.98, within=0.012)
@@ -41,9 +44,14 @@ DESIGNS = (
 )  # fmt: skip
 
 
+def staged(questions: int, margin: float, alarms: int) -> Design:
+    """The stages of so many questions."""
+    return make_design(questions, margin, ALPHA, stages=STAGES[questions], alarms=alarms)
+
+
 def study(one: Comparison, runs: int) -> tuple[float, bool]:
     """Print a design's rates; its questions over those of the fixed one, and if it is valid."""
-    design, judge = make_design(one.questions, one.margin, one.alpha), Judge()
+    design, judge = staged(one.questions, one.margin, 1), Judge()
     equal = draw(one, 0.0, runs, np.random.default_rng(1))
     worse = draw(one, one.margin, runs, np.random.default_rng(2))
     ends = [ask_in_stages(row, design, judge) for row in equal]
@@ -83,7 +91,7 @@ def fixed_questions(rows: Floats, margin: float, level: float, power: float, jud
 
 def garbage(questions: int, repeats: int, runs: int) -> float:
     """Largest share of the questions that an arm with 1 % was asked; 1 if any was not regressed."""
-    design: Design = make_design(questions, 0.02, ALPHA, alarms=9)
+    design: Design = staged(questions, 0.02, 9)
     rng = np.random.default_rng(3)
     broken = replace(GSM8K, score=0.01, within=0.005)
     shape = (runs, questions)
