@@ -14,20 +14,26 @@ from typing import Annotated
 
 import typer
 
-from evals.comm_kernels.analysis import Known
-from evals.comm_kernels.table import TraceError
 from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
 from pipeline.cli_ci import Github, Junit, tell_ci
 from pipeline.cli_compare import compare
-from pipeline.cli_doctor import Build, examine, show
+from pipeline.cli_doctor import doctor
 from pipeline.cli_history import HistoryFile, MayChange, accept, against_history, history
-from pipeline.cli_power import estimate, show_power
+from pipeline.cli_options import (
+    AllowImpossible,
+    AsJson,
+    EngineOption,
+    ExperimentFile,
+    Overrides,
+    RunPath,
+)
+from pipeline.cli_power import power
 from pipeline.cli_published import report_published
 from pipeline.cli_repro import repro
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
 from pipeline.cli_selftest import selftest
-from pipeline.cli_trace import TraceAsked, layout_of, show_trace, traced
+from pipeline.cli_trace import trace
 from pipeline.console import endings, refuse, say, stderr, stdout
 from pipeline.experiment_schema import schema_text
 from pipeline.plan_text import plan_lines
@@ -52,29 +58,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ExperimentFile = Annotated[Path, typer.Argument(help="The experiment's YAML file.")]
-RunPath = Annotated[Path, typer.Argument(help="A run folder, runs/EXPERIMENT/STAMP-HASH.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY.PATH=VALUE", help="Override a key; the value is YAML. Repeatable."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-
-
+app.command()(doctor)
+app.command()(power)
 app.command()(compare)
+app.command()(trace)
 app.command()(selftest)
 app.command()(repro)
 app.command()(accept)
 app.command()(history)
-
-
-class EngineName(StrEnum):
-    """What serves."""
-
-    SGLANG = "sglang"
-    FAKE = "fake"
 
 
 class ExitBy(StrEnum):
@@ -82,15 +73,6 @@ class ExitBy(StrEnum):
 
     VERDICT = "verdict"
     RECORDS = "records"
-
-
-AllowImpossible = Annotated[
-    bool,
-    typer.Option("--allow-impossible", help="Do not refuse gates that can never fire or pass."),
-]
-EngineOption = Annotated[
-    EngineName | None, typer.Option("--engine", help="Serve with this in place of the file's.")
-]
 
 
 def main() -> None:
@@ -204,7 +186,7 @@ def report(
     ),
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Write report.html, report.md and report.json of a run anew, from its records alone.
+    """Write report.html, .md and .json, flips.jsonl and junit.xml anew, from records alone.
 
     Example: servegate report runs/fake/20260101T000000Z-0a1b2c3d --json
     """
@@ -246,6 +228,8 @@ def gate(  # noqa: PLR0913, PLR0917 - typer makes an option of each
     """
     with endings():
         if against:
+            if junit is not None or github:
+                refuse(["--junit and --github tell of a run's own gate, without --against-history"])
             judged = against_history(
                 RunFolder(run_folder), history_file, may_change, pin=pin, as_json=as_json
             )
@@ -262,126 +246,6 @@ def gate(  # noqa: PLR0913, PLR0917 - typer makes an option of each
             stdout().print(f"verdict: {made.judgement.verdict.value}")
         tell_ci(made, junit, github=github, printed=not as_json)
         raise typer.Exit(made.judgement.exit_code)
-
-
-@app.command()
-def doctor(
-    experiment: Annotated[
-        Path | None, typer.Argument(help="Also say which cells of this file can run here.")
-    ] = None,
-    overrides: Overrides = None,
-    engine: EngineOption = None,
-    build: Annotated[  # noqa: FBT002
-        bool, typer.Option("--build", help="Compile FlashInfer's MixedComm kernels beforehand.")
-    ] = False,
-    arch: Annotated[
-        str | None,
-        typer.Option("--arch", help="With --build: for GPUs that are not here, as '9.0 10.0'."),
-    ] = None,
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Say what this machine can run and why not the rest; starts no server.
-
-    Example: servegate doctor experiments/qwen3.5-mixedcomm-speed.yaml
-    """
-    with endings():
-        if arch is not None and not build:
-            refuse(["--arch says what to build for; give --build, too"])
-        found = examine(
-            experiment, overrides, engine, Build(arch=arch) if build else None, stderr()
-        )
-        code = show(found, stdout(), as_json=as_json)
-        raise typer.Exit(code)
-
-
-@app.command()
-def power(
-    experiment: ExperimentFile,
-    overrides: Overrides = None,
-    variance_from: Annotated[
-        Path | None,
-        typer.Option("--variance-from", help="Take variances, tokens and pace from this run."),
-    ] = None,
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Say what an experiment can find and pass, and what it costs, before it runs.
-
-    Exit code 3 where a gate can never fire or never pass. Example: servegate power
-    experiments/qwen3.5-mixedcomm-accuracy.yaml --set jobs.gsm8k.examples=null
-    """
-    with endings():
-        found, notes = estimate(experiment, overrides, variance_from)
-        if as_json:
-            print(found.model_dump_json(indent=2))
-        else:
-            show_power(found, stdout())
-        for note in notes:
-            stderr().print(f"note: {note}", markup=False)
-        raise typer.Exit(exit_codes.CANNOT_VOUCH if found.impossible else exit_codes.PASS)
-
-
-@app.command()
-def trace(  # noqa: PLR0913, PLR0917 - a parameter an option
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            exists=True,
-            help="Traces of all ranks of one launch: SQLite exports of nsys or traces of torch's "
-            "profiler, one a rank or merged. A folder is a launch of its own.",
-        ),
-    ],
-    groups: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--groups",
-            metavar="[REGEX=]WHICH",
-            help="Which ranks the collectives of that name join: world, size:2 or 0,1:2,3. "
-            "Repeatable; the first that matches counts.",
-        ),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option("--layout", help="tp=8,dp=2,ep=4 of SGLang: groups by its known sequences."),
-    ] = None,
-    layers: Annotated[
-        int | None, typer.Option("--layers", min=1, help="With --layout: layers with experts.")
-    ] = None,
-    edge: Annotated[int, typer.Option("--edge", min=1, help="Steps to leave out at each end.")] = 1,
-    parquet: Annotated[
-        Path | None, typer.Option("--parquet", help="Write the table of kernels here.")
-    ] = None,
-    timeline: Annotated[
-        Path | None, typer.Option("--timeline", help="Draw a step here, as .svg or .html.")
-    ] = None,
-    step: Annotated[
-        int | None, typer.Option("--step", help="With --timeline: the step to draw.")
-    ] = None,
-    as_json: AsJson = False,  # noqa: FBT002
-) -> None:
-    """Say where the communication time of decode steps goes, from anybody's traces.
-
-    Exit code 3 where something is refused. Example: servegate trace traces/*.sqlite --layout
-    tp=8,dp=2,ep=4 --json
-    """
-    with endings():
-        given = groups if groups is not None else []
-        try:
-            known = Known(rules=given) if layout is None else layout_of(layout, layers, given)
-            figures = traced(
-                TraceAsked(
-                    files=files, known=known, edge=edge, parquet=parquet, timeline=timeline,
-                    step=step,
-                )
-            )  # fmt: skip
-        except TraceError as error:
-            stderr().print(f"refused: {error}", markup=False)
-            raise typer.Exit(exit_codes.CANNOT_VOUCH) from error
-        except ValueError as error:
-            refuse([str(error)])
-        show_trace(figures, stdout(), as_json=as_json)
-        if figures.refused:
-            stderr().print(f"refused: time without imbalance: {figures.refused}", markup=False)
-            raise typer.Exit(exit_codes.CANNOT_VOUCH)
 
 
 @app.command()

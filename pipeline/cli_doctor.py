@@ -8,7 +8,9 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +25,8 @@ from launchers.host import (
     probe,
 )
 from pipeline import exit_codes
+from pipeline.cli_options import AsJson, EngineOption, Overrides
+from pipeline.console import endings, refuse, stderr, stdout
 from pipeline.doctor import Diagnosis, diagnose
 from pipeline.plan import Plan, PlanModel, make_plan
 from pipeline.preflight import preflight
@@ -30,7 +34,7 @@ from pipeline.prepare import planned
 from pipeline.spec import Experiment
 from pipeline.support import marked, unsupported_here
 
-__all__ = ["Build", "examine", "show"]
+__all__ = ["doctor", "examine", "show"]
 
 _BUILD_S = 3600.0
 _MARKS = {"ok": ("✓", "green"), "missing": ("✗", "bold red"), "note": ("!", "yellow")}
@@ -41,6 +45,35 @@ class Build:
     """That MixedComm's kernels are to be built; `arch` None: for the GPUs of this machine."""
 
     arch: str | None = None
+
+
+def doctor(
+    experiment: Annotated[
+        Path | None, typer.Argument(help="Also say which cells of this file can run here.")
+    ] = None,
+    overrides: Overrides = None,
+    engine: EngineOption = None,
+    build: Annotated[  # noqa: FBT002
+        bool, typer.Option("--build", help="Compile FlashInfer's MixedComm kernels beforehand.")
+    ] = False,
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="With --build: for GPUs that are not here, as '9.0 10.0'."),
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say what this machine can run and why not the rest; starts no server.
+
+    Example: servegate doctor experiments/qwen3.5-mixedcomm-speed.yaml
+    """
+    with endings():
+        if arch is not None and not build:
+            refuse(["--arch says what to build for; give --build, too"])
+        found = examine(
+            experiment, overrides, engine, Build(arch=arch) if build else None, stderr()
+        )
+        code = show(found, stdout(), as_json=as_json)
+        raise typer.Exit(code)
 
 
 def examine(

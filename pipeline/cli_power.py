@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
-from pipeline.console import say
+from pipeline import exit_codes
+from pipeline.cli_options import AsJson, ExperimentFile, Overrides
+from pipeline.console import endings, say, stderr, stdout
 from pipeline.local_data import counted_questions
 from pipeline.power import (
     JobBasis,
@@ -22,10 +26,35 @@ from pipeline.run_folder import RunFolder
 from pipeline.spec import Experiment
 from pipeline.spec_load import load_experiment
 
-__all__ = ["estimate", "show_power"]
+__all__ = ["power"]
 
 
-def estimate(
+def power(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    variance_from: Annotated[
+        Path | None,
+        typer.Option("--variance-from", help="Take variances, tokens and pace from this run."),
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say what an experiment can find and pass, and what it costs, before it runs.
+
+    Exit code 3 where a gate can never fire or never pass. Example: servegate power
+    experiments/qwen3.5-mixedcomm-accuracy.yaml --set jobs.gsm8k.examples=null
+    """
+    with endings():
+        found, notes = _estimate(experiment, overrides, variance_from)
+        if as_json:
+            print(found.model_dump_json(indent=2))
+        else:
+            _show_power(found, stdout())
+        for note in notes:
+            stderr().print(f"note: {note}", markup=False)
+        raise typer.Exit(exit_codes.CANNOT_VOUCH if found.impossible else exit_codes.PASS)
+
+
+def _estimate(
     file: Path, overrides: list[str] | None, run: Path | None
 ) -> tuple[PowerStatement, list[str]]:
     """The statement of an experiment, and notes on what it rests on.
@@ -73,7 +102,7 @@ def _measured(folder: RunFolder, experiment: Experiment) -> dict[str, JobBasis]:
     }
 
 
-def show_power(found: PowerStatement, out: Console) -> None:
+def _show_power(found: PowerStatement, out: Console) -> None:
     """Print the statement for a person."""
 
     def line(text: str = "") -> None:

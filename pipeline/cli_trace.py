@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -18,16 +20,19 @@ from evals.comm_kernels.launches import over_launches
 from evals.comm_kernels.table import TraceError
 from evals.comm_kernels.timeline import timeline_page, timeline_svg, usual_step
 from evals.comm_kernels.times import document
+from pipeline import exit_codes
+from pipeline.cli_options import AsJson
+from pipeline.console import endings, refuse, stderr, stdout
 from pipeline.records import write_atomic
 
-__all__ = ["TraceAsked", "layout_of", "show_trace", "traced"]
+__all__ = ["trace"]
 
 _LAYOUT = re.compile(r"(tp|dp|ep)=(\d+)")
 _MOST_NAMES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraceAsked:
+class _Asked:
     """What the command line asks for.
 
     Attributes:
@@ -47,7 +52,70 @@ class TraceAsked:
     step: int | None = None
 
 
-def layout_of(text: str, layers: int | None, rules: Sequence[str]) -> Known:
+def trace(  # noqa: PLR0913, PLR0917 - a parameter an option
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True,
+            help="Traces of all ranks of one launch: SQLite exports of nsys or traces of torch's "
+            "profiler, one a rank or merged. A folder is a launch of its own.",
+        ),
+    ],
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--groups",
+            metavar="[REGEX=]WHICH",
+            help="Which ranks the collectives of that name join: world, size:2 or 0,1:2,3. "
+            "Repeatable; the first that matches counts.",
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option("--layout", help="tp=8,dp=2,ep=4 of SGLang: groups by its known sequences."),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, help="With --layout: layers with experts.")
+    ] = None,
+    edge: Annotated[int, typer.Option("--edge", min=1, help="Steps to leave out at each end.")] = 1,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", help="Write the table of kernels here.")
+    ] = None,
+    timeline: Annotated[
+        Path | None, typer.Option("--timeline", help="Draw a step here, as .svg or .html.")
+    ] = None,
+    step: Annotated[
+        int | None, typer.Option("--step", help="With --timeline: the step to draw.")
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Say where the communication time of decode steps goes, from anybody's traces.
+
+    Exit code 3 where something is refused. Example: servegate trace traces/*.sqlite --layout
+    tp=8,dp=2,ep=4 --json
+    """
+    with endings():
+        given = groups if groups is not None else []
+        try:
+            known = Known(rules=given) if layout is None else _layout_of(layout, layers, given)
+            figures = _traced(
+                _Asked(
+                    files=files, known=known, edge=edge, parquet=parquet, timeline=timeline,
+                    step=step,
+                )
+            )  # fmt: skip
+        except TraceError as error:
+            stderr().print(f"refused: {error}", markup=False)
+            raise typer.Exit(exit_codes.CANNOT_VOUCH) from error
+        except ValueError as error:
+            refuse([str(error)])
+        _show_trace(figures, stdout(), as_json=as_json)
+        if figures.refused:
+            stderr().print(f"refused: time without imbalance: {figures.refused}", markup=False)
+            raise typer.Exit(exit_codes.CANNOT_VOUCH)
+
+
+def _layout_of(text: str, layers: int | None, rules: Sequence[str]) -> Known:
     """``tp=8,dp=2,ep=4`` as what is known of the groups; ``ep`` defaults to 1.
 
     Raises:
@@ -65,7 +133,7 @@ def layout_of(text: str, layers: int | None, rules: Sequence[str]) -> Known:
     )
 
 
-def traced(asked: TraceAsked) -> Figures:
+def _traced(asked: _Asked) -> Figures:
     """The figures; writes what is asked for of the first capture.
 
     Raises:
@@ -111,7 +179,7 @@ def _draw(analysis: Analysis, path: Path, number: int | None) -> None:
     write_atomic(path, timeline_page(svg) if path.suffix == ".html" else svg)
 
 
-def show_trace(figures: Figures, out: Console, *, as_json: bool) -> None:
+def _show_trace(figures: Figures, out: Console, *, as_json: bool) -> None:
     """Print the figures, as one JSON document or for a person."""
     if as_json:
         print(json.dumps(document(figures), indent=2))
