@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from evals.job import Answer, Mark
 
-__all__ = ["counts", "in_flight", "mark", "metrics"]
+__all__ = ["counts", "in_flight", "mark", "metrics", "scores"]
 
 
 def mark(*, correct: bool, extracted: str | None, finish_reason: str | None) -> Mark:
@@ -40,6 +40,15 @@ def counts(answers: Sequence[Answer]) -> dict[str, int]:
     }
 
 
+def scores(answers: Iterable[Answer]) -> dict[str, float]:
+    """Share of right answers of each question, in [0, 1]; failed requests are left out."""
+    by_question: dict[str, list[bool]] = defaultdict(list)
+    for answer in answers:
+        if answer.mark != "error":
+            by_question[answer.id].append(answer.mark == "correct")
+    return {key: sum(marks) / len(marks) for key, marks in by_question.items()}
+
+
 def metrics(answers: Sequence[Answer]) -> dict[str, float]:
     """Score and rates of a cell, as fractions.
 
@@ -49,16 +58,12 @@ def metrics(answers: Sequence[Answer]) -> dict[str, float]:
     Raises:
         ValueError: No sample has a usable response, so there is no score.
     """
-    by_question: dict[str, list[bool]] = defaultdict(list)
-    for answer in answers:
-        if answer.mark != "error":
-            by_question[answer.id].append(answer.mark == "correct")
-    if not by_question:
+    means = scores(answers)
+    if not means:
         raise ValueError("no sample has a usable response")
-    means = [sum(marks) / len(marks) for marks in by_question.values()]
     found, total = counts(answers), len(answers)
     return {
-        "score": sum(means) / len(means),
+        "score": sum(means.values()) / len(means),
         "no_answer_rate": found["no_answer"] / total,
         "truncated_rate": found["truncated"] / total,
         "error_rate": found["errors"] / total,

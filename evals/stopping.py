@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from evals.answer_log import write_whole
 from evals.job import Answer
 from evals.questions import DataError
 
@@ -39,9 +40,7 @@ class Stop(BaseModel):
 
 def tell_to_stop(cell: Path, stop: Stop) -> None:
     """Leave the word in the cell's folder, whole or not at all."""
-    temporary = cell / f".{STOP}.tmp"
-    temporary.write_text(stop.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, cell / STOP)  # noqa: PTH105  Path.replace would hide that it is atomic
+    write_whole(cell / STOP, stop.model_dump_json(indent=1) + "\n")
 
 
 def read_stop(cell: Path) -> Stop | None:

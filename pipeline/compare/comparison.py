@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evals.job import Answer
+from evals.marks import scores
 from pipeline.compare.sides import Side
 from pipeline.gate.model import Verdict
 from pipeline.gate.text import as_p, as_points
@@ -83,7 +83,7 @@ def judge_sides(reference: Side, arm: Side, rules: Rules, *, alarms: int = 1) ->
     if made is None:
         return _missing("no question has a usable answer on both sides", margin)
     made = made.model_copy(update={"settings": settings})
-    seen = paired_difference(*_means(reference.answers, arm.answers), rules.alpha)
+    seen = _difference(reference, arm, rules.alpha)
     verdict, reason = _verdict(seen, margin, settings, rules, alarms)
     if reference.stopped or arm.stopped:
         reason += "; asked in stages and stopped early: here judged in one look"
@@ -130,19 +130,13 @@ def _other_questions(reference: Side, arm: Side, rules: Rules) -> str:
     return ""
 
 
-def _means(
-    reference: Sequence[Answer], arm: Sequence[Answer]
-) -> tuple[dict[str, float], dict[str, float]]:
-    sides: list[dict[str, list[bool]]] = []
-    for answers in (reference, arm):
-        right: dict[str, list[bool]] = {}
-        for answer in answers:
-            if answer.mark != "error":
-                right.setdefault(answer.id, []).append(answer.mark == "correct")
-        sides.append(right)
-    shared = sides[0].keys() & sides[1].keys()
-    left, other = ({key: sum(side[key]) / len(side[key]) for key in shared} for side in sides)
-    return left, other
+def _difference(reference: Side, arm: Side, alpha: float) -> PairedDifference:
+    """Over the questions that have a usable answer on both sides; there is one."""
+    left, right = scores(reference.answers), scores(arm.answers)
+    shared = left.keys() & right.keys()
+    return paired_difference(
+        {key: left[key] for key in shared}, {key: right[key] for key in shared}, alpha
+    )
 
 
 def _verdict(

@@ -81,7 +81,6 @@ def test_a_change_of_level_says_whether_it_harms(history: History) -> None:
 
 
 def test_otava_finds_the_step_and_none_in_what_does_not_move() -> None:
-    pytest.importorskip("otava")
     noise = [0.0, 0.03, -0.02, 0.04, -0.04, 0.01, -0.01, 0.02, -0.03, 0.0]
     steady = [10 + one for one in noise * 3]
     assert shifts(steady) == []
