@@ -12,6 +12,7 @@ from evals.accuracy_settings import AccuracySettings
 from evals.job import Endpoint, JobSettings
 from evals.latency_settings import LatencySettings
 from launchers.health import SGLANG_HEALTH
+from launchers.mixed_comm.requirements import FORBID_VARIABLE, MULTICAST_OFF
 from pipeline.plan import Cell, Launch, Plan
 from pipeline.repro.sgl_eval import sgl_eval_argv, sgl_eval_differs
 
@@ -86,6 +87,10 @@ def _server(plan: Plan, launch: Launch, port: int) -> Iterator[str]:
     argv = [word.replace("{port}", str(port)) for word in [*launch.under, *launch.argv]]
     unset = " ".join(f"-u {shlex.quote(name)}" for name in launch.env_unset)
     sets = [f"{name}={shlex.quote(value)}" for name, value in launch.env.items()]
+    yield "# Where a host forbids multicast, the server must not take it either."
+    yield f'if [ "${{{FORBID_VARIABLE}:-{launch.env.get(FORBID_VARIABLE, "")}}}" = 1 ]; then'
+    yield f"    export {' '.join(f'{name}={value}' for name, value in MULTICAST_OFF.items())}"
+    yield "fi"
     yield "# The server, in a session of its own, so that all it starts can be ended."
     yield "setsid env" + (f" {unset}" if unset else "") + " \\"
     for one in [*sets, 'SERVEGATE_WITNESS_DIR="$PWD"']:

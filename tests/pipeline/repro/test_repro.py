@@ -55,6 +55,18 @@ def test_every_kind_of_job_is_bash(job: str, engine: str) -> None:
     assert "31017" in text
 
 
+@pytest.mark.parametrize(("forbidden", "off"), [("1", "0"), ("", "unset")])
+def test_a_host_that_forbids_multicast_is_obeyed(forbidden: str, off: str) -> None:
+    """Run as far as the server, of which only the environment is printed."""
+    before = script(make_plan_for_test(), "latency").split("# The server")[0]
+    done = subprocess.run(
+        ["bash", "-c", before + 'echo "${NCCL_NVLS_ENABLE:-unset}"'],
+        env={"PATH": os.environ["PATH"], "SERVEGATE_FORBID_MULTICAST": forbidden},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [off]
+
+
 def test_the_server_is_the_plans() -> None:
     plan = make_plan_for_test()
     launch = next(one for one in plan.launches if one.arm == "mixed-comm")
