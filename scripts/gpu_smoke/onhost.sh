@@ -2,8 +2,9 @@
 # onhost.sh SECONDS PAYLOAD PART ... : on the GPU host, in the repository's root; no network is asked.
 # Does the parts in order, begins none that cannot end in time, and packs what there is into $OUT at the
 # end, come what may. Parts: setup doctor weights together (= checkref, hang and answers beside one
-# another) checkref hang answers speed traces probes nsys. Variables: OUT, S (work folder), ENGINE=fake
-# (a dry run without SGLang), PYTHON, MEASURED_SET (such as "--set launches=2").
+# another) checkref hang answers speed traces probes nsys; on two GPUs comm2 and nsys2. nsys and nsys2 come
+# last: of the first attempts with it, one stopped the host. Variables: OUT, S (work folder), ENGINE=fake (a
+# dry run without SGLang), PYTHON, MEASURED_SET (such as "--set launches=2").
 LIMIT=${1:?seconds}; PAYLOAD=${2:?folder}; shift 2
 T0=$(date +%s); END=$((T0 + LIMIT - 15)); ROOT=$PWD
 S=${S:-/tmp/servegate-gpu}; PYTHON=${PYTHON:-python3}; E=experiments/h100; OUT=${OUT:-$S/back}
@@ -22,17 +23,18 @@ say() { echo "--- $* at +$(($(date +%s) - T0)) s"; }
 py() { "$PYTHON" -P "$@"; }
 unxz_() { if command -v xz > /dev/null; then xz -dc -T0 "$1"; else
   "$PYTHON" -S -c "import lzma,shutil,sys;shutil.copyfileobj(lzma.open(sys.argv[1]),sys.stdout.buffer)" "$1"; fi; }
-measured() { # NAME SECONDS-A-LAUNCH SECONDS-AT-MOST: run or resume an experiment until then
+measured() { # EXPERIMENT SECONDS-A-LAUNCH SECONDS-AT-MOST: run or resume it until then
+  local name; name=$(basename "$1" .yaml)
   local until=$(($(date +%s) + $3)); [ "$until" -lt "$END" ] || until=$END
-  py -m scripts.gpu_smoke.timed_run --until "$until" --launch "$2" --runs "$R/runs" --name "h100-$1" \
-    -- "${4:-$E-$1.yaml}" "${FAKE[@]}" --exit-by records ${MEASURED_SET:-} > "$R/$1.txt" 2>&1
-  local rc=$?; grep -v '^ *$' "$R/$1.txt" | tail -25 | cut -c1-200; say "$1 ended with $rc"
+  py -m scripts.gpu_smoke.timed_run --until "$until" --launch "$2" --runs "$R/runs" --name "$name" \
+    -- "$1" "${FAKE[@]}" --exit-by records ${MEASURED_SET:-} >> "$R/$name.txt" 2>&1
+  local rc=$?; grep -v '^ *$' "$R/$name.txt" | tail -25 | cut -c1-200; say "$name ended with $rc"
 }
 
 setup() {
   [ -e "$S/ok" ] && { echo "already there"; return; }
   unxz_ "$PAYLOAD/1/engine.tar.xz" | tar xf - -C "$S" || return 1
-  cp "$PAYLOAD"/1/weights.0.xz "$S/" && cp "$PAYLOAD"/1/*.deb "$S/" 2> /dev/null; touch "$S/ok"
+  cp "$PAYLOAD"/1/*.deb "$S/" 2> /dev/null; touch "$S/ok"
   echo "unpacked, $(du -sm "$S" | cut -f1) MB; CUDA_HOME=$CUDA_HOME"
   # Imports of a cold tree take most of a start.
   [ -n "$ENGINE" ] || (cd "$S/site" && timeout 120 "$PYTHON" -m compileall -q -j 12 sglang transformers openai > /dev/null 2>&1)
@@ -45,7 +47,9 @@ doctor() {
 }
 weights() {
   [ -e "$S/models/smollm2/model.safetensors" ] && return
-  for f in "$S/weights.0.xz" "$PAYLOAD/2/weights.1.xz"; do unxz_ "$f" || return 1; done > "$S/model.gguf"
+  cp "$PAYLOAD"/*/weights.*.xz "$S/" 2> /dev/null   # each part comes with a call of its own
+  [ "$(ls "$S"/weights.*.xz 2> /dev/null | wc -l)" = 2 ] || { echo "weights: the other part is not here yet"; return; }
+  for f in "$S"/weights.*.xz; do unxz_ "$f" || return 1; done > "$S/model.gguf"
   [ -n "$ENGINE" ] || py -m scripts.gpu_smoke.weights "$S/model.gguf" "$S/models/smollm2"
 }
 checkref() {
@@ -62,21 +66,34 @@ hang() {
     -- experiments/ungated/h100-hang.yaml "${FAKE[@]}" --exit-by records ${HANG_SET:-} > "$R/hang.txt" 2>&1
   local rc=$?; grep '^hang' "$R/hang.txt" | cut -c1-300; say "hang ended with $rc"
 }
-answers() { measured answers 100 "${1:-400}"; }
+answers() { measured "$E-answers.yaml" 100 "${1:-400}"; }
 together() { checkref & hang & answers 330 & wait; }
-speed() { measured smoke "${LAUNCH_S:-115}" 600; }
-traces() { measured traces 70 150 experiments/ungated/h100-traces.yaml; }
+speed() { measured "$E-smoke.yaml" "${LAUNCH_S:-112}" 600; }
+traces() { measured experiments/ungated/h100-traces.yaml 80 150; }
+comm2() { measured experiments/ungated/h100x2-comm.yaml 95 420; }
 probes() {
   timeout 150 "$PYTHON" -P -m scripts.gpu_smoke.probes --experiment "$E-smoke.yaml" --out "$R/probes" \
     "${FAKE[@]}" > "$R/probes.txt" 2>&1
   local rc=$?; grep '^probes' "$R/probes.txt" | cut -c1-600; say "probes ended with $rc"
 }
-nsys() { timeout 170 scripts/gpu_smoke/nsys.sh "$S" "$R/nsys" > "$R/nsys.txt" 2>&1; local rc=$?; tail -12 "$R/nsys.txt" | cut -c1-200; say "nsys ended with $rc"; }
+nsys() { under_nsys experiments/ungated/h100-nsys.yaml; }
+nsysprofile() { timeout 170 scripts/gpu_smoke/nsys.sh "$S" "$R/nsys" > "$R/nsys.txt" 2>&1; local rc=$?; tail -12 "$R/nsys.txt" | cut -c1-200; say "nsysprofile ended with $rc"; }
+nsys2() { under_nsys experiments/ungated/h100x2-nsys.yaml; }
+under_nsys() { # EXPERIMENT: servegate's own capture; what it leaves is trimmed before it is packed
+  scripts/gpu_smoke/nsys_path.sh "$S" "$S/nsys" || return 1
+  PATH=$S/nsys:$PATH measured "$1" 90 240
+  local raw
+  for raw in "$R"/runs/*nsys/*/launches/*/cells/*/traces/*.sqlite; do
+    [ -e "$raw" ] || { echo "nsys left no export"; return 1; }
+    py -m scripts.gpu_smoke.trim_nsys "$raw" "$raw.trimmed" && mv "$raw.trimmed" "$raw"
+  done
+}
 
 declare -A NEED=([setup]=20 [doctor]=30 [weights]=30 [together]=200 [checkref]=120 [hang]=150 [answers]=120
-  [speed]=130 [traces]=90 [probes]=110 [nsys]=130)
+  [speed]=130 [traces]=90 [probes]=110 [comm2]=110 [nsys]=130 [nsys2]=130 [nsysprofile]=120)
 pack() {
-  rm -rf "$R"/probes/profile/*.tmp
+  # A report of nsys holds the environment of what it traced: only the trimmed tables leave the host.
+  rm -rf "$R"/probes/profile/*.tmp; find "$R/runs" \( -name '*.nsys-rep' -o -name '*.qdstrm' \) -delete
   if command -v xz > /dev/null; then tar cf - -C "$S" results | xz -T0 -3 > "$OUT/results.tar.xz"
   else tar czf "$OUT/results.tar.gz" -C "$S" results; fi
   ls -la "$OUT"; say "packed"
