@@ -6,11 +6,12 @@ import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from evals import JOBS
+from evals.comm_kernels.nsys_capture import end_session, session_of
 from evals.job import Endpoint, JobSettings, Outcome
 from launchers.failures import FailureClass, ServerError
 from launchers.gpu_sampler import Sampling, sampled
@@ -67,7 +68,7 @@ class LaunchRun:
             "schema_version": 1, "launch": launch.id, "attempt": attempt, "argv": launch.argv,
             "env": launch.env, "env_unset": launch.env_unset, "pid": None, "create_time": None,
             "port": None, "started_at": now(), "ready_s": None, "ended_at": None,
-            "stopped": None, "error": None,
+            "stopped": None, "tracer": None, "error": None,
         }  # fmt: skip
 
     def run(self, todo: list[Cell]) -> None:
@@ -115,7 +116,24 @@ class LaunchRun:
             env |= MULTICAST_OFF
         env["SERVEGATE_WITNESS_DIR"] = str(self.place.root.resolve())
         write_json(self.place.launch, self.note)
-        with launched(
+        try:
+            with self._launched(env) as server:
+                self.note |= {"port": server.port, "ready_s": round(server.ready_s, 3)}
+                write_json(self.place.launch, self.note)
+                yield server
+        finally:
+            if launch.under and self.note["port"] is not None:
+                self.note["tracer"] = end_session(session_of(f"http://host:{self.note['port']}"))
+        if server.stopped is not None:
+            self.note["stopped"] = {
+                "returncode": server.stopped.returncode,
+                "killed": server.stopped.killed,
+                "seconds": round(server.stopped.seconds, 3),
+            }
+
+    def _launched(self, env: Mapping[str, str]) -> AbstractContextManager[Server]:
+        launch = self.launch
+        return launched(
             argv=[*launch.under, *launch.argv],
             env=env,
             log=self.place.server_log,
@@ -126,16 +144,7 @@ class LaunchRun:
             stop_timeout_s=launch.stop_timeout_s,
             on_state=self.shown.state,
             on_started=self._started,
-        ) as server:
-            self.note |= {"port": server.port, "ready_s": round(server.ready_s, 3)}
-            write_json(self.place.launch, self.note)
-            yield server
-        if server.stopped is not None:
-            self.note["stopped"] = {
-                "returncode": server.stopped.returncode,
-                "killed": server.stopped.killed,
-                "seconds": round(server.stopped.seconds, 3),
-            }
+        )
 
     def _started(self, process: Process) -> None:
         self.note |= {

@@ -86,7 +86,6 @@ def _by_nsys(base_url: str, settings: CommKernelsSettings, folder: Path) -> None
         before = steps.tokens
         wanted = before + settings.steps + _STEPS_TO_START
         capture.collect(lambda: steps.wait(wanted, settings.trace_timeout_s))
-    capture.end()
     capture.exported()
 
 

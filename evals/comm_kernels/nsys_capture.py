@@ -1,7 +1,9 @@
 """Drives Nsight Systems through a session around some decode steps of a running server.
 
 The server is started under ``nsys launch``, which collects nothing yet; ``start`` and ``stop``
-frame the steps, and ``shutdown --kill=none`` leaves the server alone. Switches by sub-command as in
+frame the steps. The session stays until the server has ended: ``shutdown --kill=none`` leaves the
+server alone but ends ``nsys launch`` above it (seen with 2025.3), which is the process that is
+watched for as long as the server serves. Switches by sub-command as in
 NVIDIA Nsight Systems' User Guide, 2026.2: what is traced goes to ``launch``, what is sampled to
 ``start``. A ``start`` for a session that nobody knows makes one and ends well (tried with 2025.3),
 so the session is asked for first. Each way in which a report can fail to be one has a class and a
@@ -18,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["CaptureFailed", "NsysSession", "launch_prefix", "session_of"]
+__all__ = ["CaptureFailed", "NsysSession", "end_session", "launch_prefix", "session_of"]
 
 _SESSION = "servegate-{}"
 _ASK_S = 60.0  # a sub-command that only talks to the session
@@ -68,6 +70,21 @@ def launch_prefix() -> list[str]:
     ]  # fmt: skip
 
 
+def end_session(name: str, nsys: str = "nsys") -> str | None:
+    """End what is left of a session whose server has been stopped; most ends by itself.
+
+    Returns:
+        Why it may still be there; None: it is gone.
+    """
+    session = NsysSession(name, Path(), nsys)
+    try:
+        if name in session.known():
+            session.end()
+    except (CaptureFailed, OSError) as error:
+        return f"the session {name} of nsys may still be there: {error}"
+    return None
+
+
 def session_of(base_url: str) -> str:
     """Name of the session of the server at this address."""
     return _SESSION.format(urlsplit(base_url).port)
@@ -105,7 +122,7 @@ class NsysSession:
                 f"{_LEAST_FREE / 1e9:.1f} GB",
             )
         deadline = time.monotonic() + timeout_s
-        while self.name not in (known := self._sessions()):
+        while self.name not in (known := self.known()):
             if time.monotonic() > deadline:
                 listed = ", ".join(known) if known else "none"
                 raise CaptureFailed(
@@ -134,7 +151,7 @@ class NsysSession:
         self._check_report()
 
     def end(self) -> None:
-        """End the session and leave the server running.
+        """End the session, and ``nsys launch`` with it; a server that still runs is left alone.
 
         Raises:
             CaptureFailed: nsys would not.
@@ -173,7 +190,12 @@ class NsysSession:
             f"nsys stop ended well and left no {self.report.name}; nothing was collected",
         )
 
-    def _sessions(self) -> list[str]:
+    def known(self) -> list[str]:
+        """Names of the sessions that nsys knows.
+
+        Raises:
+            CaptureFailed: It does not say.
+        """
         # A table of ID, TIME, STATE, LAUNCH and NAME; 2025.3 has no other form of it.
         text = self._run(["sessions", "list"], _ASK_S)
         return [line.split()[-1] for line in text.splitlines()[1:] if line.strip()]

@@ -82,6 +82,7 @@ nsys2() { under_nsys experiments/ungated/h100x2-nsys.yaml; }
 under_nsys() { # EXPERIMENT: servegate's own capture; what it leaves is trimmed before it is packed
   scripts/gpu_smoke/nsys_path.sh "$S" "$S/nsys" || return 1
   PATH=$S/nsys:$PATH measured "$1" 90 240
+  echo "sessions left:"; timeout 20 "$S/nsys/nsys" sessions list; ps -eo pid,ppid,args | grep -i '[n]sys' | cut -c1-150
   local raw
   for raw in "$R"/runs/*nsys/*/launches/*/cells/*/traces/*.sqlite; do
     [ -e "$raw" ] || { echo "nsys left no export"; return 1; }
