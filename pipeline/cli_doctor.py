@@ -31,7 +31,7 @@ from pipeline.doctor import Diagnosis, diagnose
 from pipeline.plan import Plan, PlanModel, make_plan
 from pipeline.preflight import preflight
 from pipeline.prepare import planned
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 from pipeline.support import marked, unsupported_here
 
 __all__ = ["doctor", "examine", "show"]
@@ -86,7 +86,7 @@ def examine(
     """Look at the machine, build what was asked for, and say what it means for the experiment.
 
     Raises:
-        pipeline.spec_load.SpecError: The experiment file is wrong.
+        pipeline.spec.load.SpecError: The experiment file is wrong.
     """
     host = look(Path("runs"), os.environ)
     if file is None:

@@ -19,7 +19,10 @@ from launchers.engines import LaunchSettings, launch_argv, launch_env
 from pipeline.gpu_rule import GpuRule
 from pipeline.layout import LayoutKey
 from pipeline.order import counterbalanced
-from pipeline.spec import Arm, Experiment, Gate, Quarantine, Sequential, followed
+from pipeline.spec.arms import Arm
+from pipeline.spec.experiment import Experiment
+from pipeline.spec.gates import Gate, Sequential, followed
+from pipeline.spec.quarantine import Quarantine
 
 __all__ = ["ArmPlan", "Cell", "Launch", "Plan", "PlanModel", "make_plan"]
 

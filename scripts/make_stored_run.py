@@ -16,7 +16,7 @@ from evals.metrics import METRICS
 from pipeline.facts import Facts
 from pipeline.plan import Cell, Launch, Plan, PlanModel, make_plan
 from pipeline.records import PremiseResult, Record, Status
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 TARGET = Path(__file__).resolve().parent.parent / "pipeline" / "selftest" / "stored.json"
 

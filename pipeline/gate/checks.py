@@ -11,7 +11,7 @@ from pipeline.gate.model import Check
 from pipeline.gate.staged import asked_in_stages
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 
 __all__ = ["checks_of"]
 

@@ -11,7 +11,7 @@ from pipeline.gate.evidence import Evidence, Key, Place, is_fraction
 from pipeline.gate.model import Check, Proof, Row, Verdict
 from pipeline.plan import Plan
 from pipeline.records import Record
-from pipeline.spec import Quarantine
+from pipeline.spec.quarantine import Quarantine
 
 __all__ = ["make_row"]
 

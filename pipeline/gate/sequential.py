@@ -18,7 +18,7 @@ from pipeline.gate.evidence import Evidence, Key, Place, asks, collect
 from pipeline.gate.model import Bought, Check, Verdict
 from pipeline.plan import Launch, Plan
 from pipeline.records import Record, Status
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 from pipeline.stats import LaunchDesign, launch_design
 
 __all__ = [

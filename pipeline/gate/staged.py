@@ -10,7 +10,7 @@ from pipeline.alarms import accuracy_alarms
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_p, as_points
 from pipeline.plan import Plan
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 from pipeline.stats import Decision, Design, decide, make_design, mean_score
 
 __all__ = [

@@ -15,7 +15,7 @@ from pipeline.layout import LayoutKey
 from pipeline.plan import Cell, Launch, Plan, PlanModel, make_plan
 from pipeline.records import PremiseResult, Record, Status, write_atomic, write_json
 from pipeline.run_folder import RunFolder
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 GATES: dict[str, Any] = {
     "gsm8k": {"score": {"margin": 0.03}},

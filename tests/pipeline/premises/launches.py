@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.plan import PlanModel, make_plan
 from pipeline.premises import Claims, Evidence
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 
 def claims(preset: str | None = "nccl", *, dp: int = 2, device: str = "cuda", **arm: Any) -> Claims:
