@@ -28,7 +28,8 @@ from pipeline import exit_codes
 from pipeline.cli_options import AsJson, EngineOption, Overrides
 from pipeline.console import endings, refuse, stderr, stdout
 from pipeline.doctor import Diagnosis, diagnose
-from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.plan import Plan, PlanModel
+from pipeline.planning import make_plan
 from pipeline.preflight import preflight
 from pipeline.prepare import planned
 from pipeline.spec.experiment import Experiment

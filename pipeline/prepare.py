@@ -11,7 +11,8 @@ from pathlib import Path
 
 from launchers.host import EnginePackages, Host, look, mixed_comm_not_built, probe
 from launchers.models import prepared_path
-from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.plan import Plan, PlanModel
+from pipeline.planning import make_plan
 from pipeline.provenance import gather
 from pipeline.records import write_json
 from pipeline.run_folder import RunFolder

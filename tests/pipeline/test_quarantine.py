@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.gate import Judgement, Row, Verdict, judge
-from pipeline.plan import make_plan
+from pipeline.planning import make_plan
 from pipeline.spec.quarantine import Quarantine
 from tests.pipeline.builders import MadeRun, make_plan_for_test, make_run
 

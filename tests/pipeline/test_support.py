@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from launchers.host import EnginePackages, Host
-from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.plan import Plan, PlanModel
+from pipeline.planning import make_plan
 from pipeline.spec.experiment import Experiment
 from pipeline.support import marked, unsupported_here
 
