@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evals.metrics import METRICS
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 
 __all__ = ["accuracy_alarms", "speed_alarms"]
 

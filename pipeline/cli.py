@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from launchers.models import MODELS, default_cache, prepared_path
 from pipeline import exit_codes
 from pipeline.cli_ci import Github, Junit, tell_ci
 from pipeline.cli_compare import compare
@@ -29,6 +25,7 @@ from pipeline.cli_options import (
     RunPath,
 )
 from pipeline.cli_power import power
+from pipeline.cli_prepare_model import prepare_model
 from pipeline.cli_published import report_published
 from pipeline.cli_repro import repro
 from pipeline.cli_run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
@@ -266,30 +263,5 @@ def schema(
         write_atomic(out, text)
 
 
-@app.command("prepare-model")
-def prepare_model(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(MODELS)}.")],
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache", help="Cache folder; default $SERVEGATE_CACHE or ~/.cache/servegate."
-        ),
-    ] = None,
-) -> None:
-    """Make a small model for machines that can download none, and check it against the original.
-
-    Example: servegate prepare-model smollm2-moe
-    """
-    with endings():
-        folder = cache if cache is not None else default_cache()
-        there = prepared_path(name, folder).exists()  # refuses an unknown name at once
-        say(f"checking {name}" if there else f"making {name}, about two minutes")
-        # transformers' bars and torch's warnings on empty layers would bury what matters.
-        argv = [sys.executable, "-W", "ignore", "-P", "-m", "launchers.models", name]
-        done = subprocess.run([*argv, "--cache", str(folder)], check=False, env=_quiet(os.environ))
-        raise typer.Exit(done.returncode)
-
-
-def _quiet(environ: Mapping[str, str]) -> dict[str, str]:
-    """No progress bars; one thread, since on a busy machine OpenMP's barriers cost far more."""
-    return {**environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+# Last, since help lists the commands in this order.
+app.command("prepare-model")(prepare_model)

@@ -28,10 +28,11 @@ from pipeline import exit_codes
 from pipeline.cli_options import AsJson, EngineOption, Overrides
 from pipeline.console import endings, refuse, stderr, stdout
 from pipeline.doctor import Diagnosis, diagnose
-from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.plan import Plan, PlanModel
+from pipeline.planning import make_plan
 from pipeline.preflight import preflight
 from pipeline.prepare import planned
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 from pipeline.support import marked, unsupported_here
 
 __all__ = ["doctor", "examine", "show"]
@@ -86,7 +87,7 @@ def examine(
     """Look at the machine, build what was asked for, and say what it means for the experiment.
 
     Raises:
-        pipeline.spec_load.SpecError: The experiment file is wrong.
+        pipeline.spec.load.SpecError: The experiment file is wrong.
     """
     host = look(Path("runs"), os.environ)
     if file is None:

@@ -23,8 +23,8 @@ from pipeline.power import (
 )
 from pipeline.records import read_answers
 from pipeline.run_folder import RunFolder
-from pipeline.spec import Experiment
-from pipeline.spec_load import load_experiment
+from pipeline.spec.experiment import Experiment
+from pipeline.spec.load import load_experiment
 
 __all__ = ["power"]
 
@@ -65,7 +65,7 @@ def _estimate(
         run: A run to take variances, tokens and pace from; None: they are assumed.
 
     Raises:
-        pipeline.spec_load.SpecError: The experiment file is wrong.
+        pipeline.spec.load.SpecError: The experiment file is wrong.
         pipeline.records.RecordError: The run cannot be read.
     """
     experiment = load_experiment(file, overrides if overrides is not None else ())

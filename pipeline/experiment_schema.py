@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 __all__ = ["schema_text"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from evals.accuracy import AccuracySettings
 from evals.data import load_local
 from evals.questions import DataError
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 __all__ = ["counted_questions"]
 

@@ -15,7 +15,7 @@ from launchers.ports import port_taken
 from pipeline.local_data import counted_questions
 from pipeline.plan import Plan
 from pipeline.power import JobBasis, impossible_gates, replicate_notes
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 __all__ = ["Preflight", "preflight"]
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from launchers.host import EnginePackages, Host, look, mixed_comm_not_built, probe
 from launchers.models import prepared_path
-from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.plan import Plan, PlanModel
+from pipeline.planning import make_plan
 from pipeline.provenance import gather
 from pipeline.records import write_json
 from pipeline.run_folder import RunFolder
-from pipeline.spec import Experiment
-from pipeline.spec_load import load_experiment
+from pipeline.spec.experiment import Experiment
+from pipeline.spec.load import load_experiment
 from pipeline.support import marked, unsupported_here
 
 __all__ = ["create", "for_this_machine", "planned"]
@@ -28,7 +29,7 @@ def planned(
     """Read an experiment file and lay it out for this machine.
 
     Raises:
-        pipeline.spec_load.SpecError: With everything that is wrong with it.
+        pipeline.spec.load.SpecError: With everything that is wrong with it.
     """
     experiment = load_experiment(file, overrides if overrides is not None else (), engine=engine)
     path = (

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evals.metrics import METRICS, Better
-from pipeline.spec_errors import describe
+from pipeline.spec.errors import describe
 from pipeline.yaml_source import SourceError, load_file
 
 __all__ = ["Figure", "Part", "Published", "PublishedMetric", "Row", "load_published"]

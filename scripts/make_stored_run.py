@@ -14,9 +14,10 @@ from typing import Any
 
 from evals.metrics import METRICS
 from pipeline.facts import Facts
-from pipeline.plan import Cell, Launch, Plan, PlanModel, make_plan
+from pipeline.plan import Cell, Launch, Plan, PlanModel
+from pipeline.planning import make_plan
 from pipeline.records import PremiseResult, Record, Status
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 TARGET = Path(__file__).resolve().parent.parent / "pipeline" / "selftest" / "stored.json"
 

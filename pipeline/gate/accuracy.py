@@ -11,7 +11,7 @@ from pipeline.gate.model import Check, Verdict
 from pipeline.gate.staged import decided_check, decisions, design_of
 from pipeline.gate.text import as_p, as_points
 from pipeline.plan import Plan
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 from pipeline.stats import Interval, mean_score, paired_difference, questions_needed
 
 __all__ = [

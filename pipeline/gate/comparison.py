@@ -6,7 +6,7 @@ from typing import Literal
 
 from pipeline.gate.evidence import Evidence, incomparable
 from pipeline.gate.model import Check, Verdict
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 
 __all__ = ["begin", "missing"]
 

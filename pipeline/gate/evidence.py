@@ -15,14 +15,16 @@ from pipeline.plan import Plan
 from pipeline.records import Record, RecordError, Status
 
 __all__ = [
-    "Answers", "Evidence", "Key", "Trails", "asks", "collect", "incomparable", "is_fraction",
-    "problem_of",
+    "Answers", "Evidence", "Key", "Place", "Trails", "asks", "collect", "incomparable",
+    "is_fraction", "problem_of",
 ]  # fmt: skip
 
 Answers = Callable[[Record], Sequence[Answer]]
 Trails = Callable[[Record], Sequence[Trail]]
 Key = tuple[LayoutKey, str, str]
 """Layout, arm, job."""
+Place = tuple[LayoutKey, str]
+"""Layout, arm: what a row is of."""
 
 # Which mark of an answer a metric counts; every one in servegate's table of fractions.
 _MARKS = {

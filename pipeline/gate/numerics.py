@@ -14,7 +14,7 @@ from evals.logprobs_files import Trail, differences
 from pipeline.gate.comparison import begin, missing
 from pipeline.gate.evidence import Evidence
 from pipeline.gate.model import Check, Verdict
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 
 __all__ = ["SHIFT", "against_reference"]
 

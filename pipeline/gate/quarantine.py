@@ -10,7 +10,7 @@ from pipeline.gate.model import Check, RecordProblem, RecordSummary
 from pipeline.layout import LayoutKey
 from pipeline.plan import Plan
 from pipeline.records import Record
-from pipeline.spec import Quarantine
+from pipeline.spec.quarantine import Quarantine
 
 __all__ = ["active", "last_day", "marked", "notes", "of_row", "sets_aside", "without"]
 

@@ -14,12 +14,11 @@ from pipeline.alarms import speed_alarms
 from pipeline.facts import Facts
 from pipeline.gate import speed
 from pipeline.gate.comparable import undeclared
-from pipeline.gate.evidence import Evidence, Key, asks, collect
+from pipeline.gate.evidence import Evidence, Key, Place, asks, collect
 from pipeline.gate.model import Bought, Check, Verdict
-from pipeline.layout import LayoutKey
 from pipeline.plan import Launch, Plan
 from pipeline.records import Record, Status
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 from pipeline.stats import LaunchDesign, launch_design
 
 __all__ = [
@@ -32,8 +31,6 @@ __all__ = [
     "needed",
     "unneeded",
 ]
-
-_Place = tuple[LayoutKey, str]
 
 
 class Level(NamedTuple):
@@ -113,7 +110,7 @@ def in_blocks(
 
 def needed(
     plan: Plan, records: Sequence[Record], facts: Mapping[str, Facts], block: int
-) -> frozenset[_Place]:
+) -> frozenset[Place]:
     """The arms that an optional block must run, by layout; with the reference of each.
 
     An arm needs it while a gated speed of it is undecided after every block before, and none has
@@ -158,7 +155,7 @@ def _until(plan: Plan, records: Sequence[Record], block: int) -> Mapping[Key, Ev
     return collect(part, records, lambda _record: (), lambda _record: ())
 
 
-def _open(plan: Plan, place: _Place, evidence: Mapping[Key, Evidence]) -> bool:
+def _open(plan: Plan, place: Place, evidence: Mapping[Key, Evidence]) -> bool:
     design = design_of(plan)
     assert design is not None
     layout, arm = place
@@ -179,7 +176,7 @@ def unneeded(plan: Plan, records: Sequence[Record], facts: Mapping[str, Facts]) 
     """Optional launches that nothing needed and that have no record: not missing, not run."""
     run = {record.launch for record in records}
     found: list[Launch] = []
-    wanted: dict[int, frozenset[_Place]] = {}
+    wanted: dict[int, frozenset[Place]] = {}
     for launch in plan.launches:
         if not launch.optional or launch.id in run:
             continue
@@ -193,7 +190,7 @@ def unneeded(plan: Plan, records: Sequence[Record], facts: Mapping[str, Facts]) 
 def bought(plan: Plan, left_out: Collection[Launch]) -> list[Bought]:
     """How many launches each arm on each layout got beyond the planned ones."""
     skipped = {launch.id for launch in left_out}
-    made: dict[_Place, list[bool]] = {}
+    made: dict[Place, list[bool]] = {}
     for launch in plan.launches:
         if launch.optional:
             made.setdefault((launch.layout, launch.arm), []).append(launch.id not in skipped)

@@ -9,7 +9,7 @@ from pipeline.gate.comparison import begin, missing
 from pipeline.gate.evidence import Evidence
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_change, as_p
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 from pipeline.stats import LaunchRatio, hierarchical_ratio, launch_ratio, launches_needed
 
 __all__ = ["against_reference", "decide_ratio"]

@@ -10,15 +10,22 @@ from pipeline.alarms import accuracy_alarms
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_p, as_points
 from pipeline.plan import Plan
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 from pipeline.stats import Decision, Design, decide, make_design, mean_score
 
-__all__ = ["decided_check", "decisions", "design_of", "is_over", "keeps_floors", "why"]
+__all__ = [
+    "asked_in_stages", "decided_check", "decisions", "design_of", "is_over", "keeps_floors", "why",
+]  # fmt: skip
 
 Means = Mapping[str, float]
 """Mean of a fraction by question id."""
 
 _WORDS = {"pass": Verdict.PASS, "regressed": Verdict.REGRESSED}
+
+
+def asked_in_stages(plan: Plan, job: str) -> bool:
+    """Whether a job's questions are asked stage by stage, until its gates are decided."""
+    return int(plan.jobs[job].get("stages", 1)) > 1
 
 
 def design_of(plan: Plan, job: str, metric: str, questions: int) -> Design:

@@ -9,7 +9,7 @@ from evals import JOBS
 from evals.accuracy import AccuracySettings
 from evals.metrics import METRICS
 from pipeline import alarms
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 from pipeline.stats.power import Difficulty
 
 __all__ = [

@@ -15,7 +15,7 @@ from pipeline.power.basis import (
     layouts_of,
     questions_of,
 )
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 __all__ = ["Cost", "costs"]
 

@@ -18,7 +18,8 @@ from pipeline.power.basis import (
     layouts_of,
     questions_of,
 )
-from pipeline.spec import Experiment, Gate, followed
+from pipeline.spec.experiment import Experiment
+from pipeline.spec.gates import Gate, followed
 from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.paired import difference_of
 from pipeline.stats.proportions import mean_score

@@ -6,7 +6,7 @@ from math import ceil, log2
 
 from evals.metrics import METRICS
 from pipeline.power.basis import gated_launches, is_fraction
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 from pipeline.stats.launch_power import smallest_sign_flip_p
 
 __all__ = ["replicate_notes"]

@@ -24,7 +24,8 @@ from pipeline.power.basis import (
 from pipeline.power.cost import costs
 from pipeline.power.impossible import impossible_gates
 from pipeline.power.model import PowerStatement, ScorePower, SpeedPower
-from pipeline.spec import Experiment, Gate
+from pipeline.spec.experiment import Experiment
+from pipeline.spec.gates import Gate
 from pipeline.stats.launch_power import (
     launches_for,
     ratio_chances,

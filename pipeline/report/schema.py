@@ -11,7 +11,7 @@ from pipeline.gate.model import Judgement, Row
 from pipeline.layout import LayoutKey
 from pipeline.plan import ArmPlan, PlanModel
 from pipeline.report.model import Failure
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 
 __all__ = ["ReportDocument", "report_schema_text"]
 

@@ -14,7 +14,7 @@ from pipeline.selftest.matrix import Gated, harmed, proving
 from pipeline.selftest.model import Case
 from pipeline.selftest.scene import Scene
 from pipeline.selftest.stored import Place, Stored
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 
 __all__ = ["claims"]
 

@@ -24,7 +24,7 @@ from pipeline.selftest.injections import (
 )
 from pipeline.selftest.model import COLUMNS, Case, Column, Expected
 from pipeline.selftest.stored import Place, Stored
-from pipeline.spec import Gate
+from pipeline.spec.gates import Gate
 
 __all__ = ["Gated", "gated", "harmed", "matrix", "narrowed", "proving", "unable"]
 

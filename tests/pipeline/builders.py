@@ -12,10 +12,11 @@ from evals.job import Answer, Mark
 from evals.marks import metrics as marks_metrics
 from pipeline.facts import Facts
 from pipeline.layout import LayoutKey
-from pipeline.plan import Cell, Launch, Plan, PlanModel, make_plan
+from pipeline.plan import Cell, Launch, Plan, PlanModel
+from pipeline.planning import make_plan
 from pipeline.records import PremiseResult, Record, Status, write_atomic, write_json
 from pipeline.run_folder import RunFolder
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 
 GATES: dict[str, Any] = {
     "gsm8k": {"score": {"margin": 0.03}},

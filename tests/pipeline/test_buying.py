@@ -18,7 +18,7 @@ from pipeline.plan_text import plan_lines
 from pipeline.power.impossible import impossible_gates
 from pipeline.records import Status
 from pipeline.report import write
-from pipeline.spec_load import SpecError, load_experiment
+from pipeline.spec.load import SpecError, load_experiment
 from pipeline.stats import launch_design
 from tests.pipeline.builders import MadeRun, make_plan_for_test, make_run
 from tests.pipeline.test_comparable import facts_of

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan import Plan, PlanModel, make_plan
+from pipeline.plan import Plan, PlanModel
 from pipeline.plan_text import plan_lines, shell_command
-from pipeline.spec_load import load_experiment
+from pipeline.planning import make_plan
+from pipeline.spec.load import load_experiment
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 MODEL = PlanModel(path="m", served_name="m", tokenizer="m")

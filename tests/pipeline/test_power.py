@@ -19,7 +19,7 @@ from pipeline.power import (
     replicate_notes,
 )
 from pipeline.power import power_statement as statement
-from pipeline.spec import Experiment
+from pipeline.spec.experiment import Experiment
 from pipeline.stats.power import Difficulty
 from tests.pipeline.builders import make_plan_for_test, make_run
 from tests.pipeline.runs import LATENCY, accuracy_job, command, experiment, servegate

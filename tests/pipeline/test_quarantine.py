@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.gate import Judgement, Row, Verdict, judge
-from pipeline.plan import make_plan
-from pipeline.spec import Quarantine
+from pipeline.planning import make_plan
+from pipeline.spec.quarantine import Quarantine
 from tests.pipeline.builders import MadeRun, make_plan_for_test, make_run
 
 ARM = "mixed-comm"
@@ -133,7 +133,7 @@ def test_thirty_days_are_allowed() -> None:
 def test_a_plan_keeps_its_hash() -> None:
     """What is looked away from changes nothing that is run."""
     from pipeline.plan import PlanModel
-    from pipeline.spec import Experiment
+    from pipeline.spec.experiment import Experiment
 
     data: dict[str, Any] = {
         "name": "x", "model": {"path": "m"}, "reference": "a",

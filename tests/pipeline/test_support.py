@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from launchers.host import EnginePackages, Host
-from pipeline.plan import Plan, PlanModel, make_plan
-from pipeline.spec import Experiment
+from pipeline.plan import Plan, PlanModel
+from pipeline.planning import make_plan
+from pipeline.spec.experiment import Experiment
 from pipeline.support import marked, unsupported_here
 
 GPU = {"name": "NVIDIA H200", "capability": "9.0", "memory_mib": 143771, "mig": False}

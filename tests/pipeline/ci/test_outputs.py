@@ -19,7 +19,7 @@ from pipeline.gate.model import Verdict
 from pipeline.records import Status
 from pipeline.report import write
 from pipeline.report.schema import report_schema_text
-from pipeline.spec import Quarantine
+from pipeline.spec.quarantine import Quarantine
 from tests.pipeline.builders import MadeRun, make_plan_for_test, make_run
 
 ARM = "mixed-comm"

@@ -15,12 +15,16 @@ from typing import Any
 import pytest
 
 from evals.metrics import METRICS, Better
-from pipeline import gate
 from pipeline.gate import (
     accuracy,
     baselines,
+    checks,
     comparison,
     evidence,
+    families,
+    headline,
+    judging,
+    make_row,
     noise,
     numerics,
     proof,
@@ -118,21 +122,21 @@ def without_margin(patch: Patch) -> None:
         tiny = check.model_copy(update={"margin": 1e-9})
         return own(tiny, p_worse, p_better, alpha)
 
-    patch.setattr(gate, "_FAMILIES", (gate._FAMILIES[0], ("speed", made)))
+    patch.setattr(families, "_FAMILIES", (families._FAMILIES[0], ("speed", made)))
 
 
 def without_p(family: int) -> Callable[[Patch], None]:
     """Beyond the margin alone is worse, however noisy."""
 
     def patched(patch: Patch) -> None:
-        name, own = gate._FAMILIES[family]
+        name, own = families._FAMILIES[family]
 
         def made(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
             return own(check, 0.0, p_better, alpha)
 
-        families: list[Any] = list(gate._FAMILIES)
-        families[family] = (name, made)
-        patch.setattr(gate, "_FAMILIES", tuple(families))
+        every: list[Any] = list(families._FAMILIES)
+        every[family] = (name, made)
+        patch.setattr(families, "_FAMILIES", tuple(every))
 
     return patched
 
@@ -143,20 +147,20 @@ def without_margin_of_answers(patch: Patch) -> None:
     def made(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
         return own(check.model_copy(update={"margin": 1e-9}), p_worse, p_better, alpha)
 
-    patch.setattr(gate, "_FAMILIES", (("accuracy", made), gate._FAMILIES[1]))
+    patch.setattr(families, "_FAMILIES", (("accuracy", made), families._FAMILIES[1]))
 
 
 def decided_becomes(family: int, old: Verdict, new: Verdict) -> Callable[[Patch], None]:
     def patched(patch: Patch) -> None:
-        name, own = gate._FAMILIES[family]
+        name, own = families._FAMILIES[family]
 
         def made(*args: Any) -> Check:
             check = own(*args)
             return check.model_copy(update={"verdict": new}) if check.verdict is old else check
 
-        families: list[Any] = list(gate._FAMILIES)
-        families[family] = (name, made)
-        patch.setattr(gate, "_FAMILIES", tuple(families))
+        every: list[Any] = list(families._FAMILIES)
+        every[family] = (name, made)
+        patch.setattr(families, "_FAMILIES", tuple(every))
 
     return patched
 
@@ -185,13 +189,13 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "stages: a loss is found": verdict_becomes(accuracy, "decided_check", R, P),
     "stages: what is not decided is no pass": verdict_becomes(accuracy, "decided_check", I, P),
     "stages: a pass needs its stage": verdict_becomes(accuracy, "decided_check", P, I),
-    "Holm's correction": instead(gate, "holm", list),
+    "Holm's correction": instead(families, "holm", list),
     "shift: a loss is found": verdict_becomes(numerics, "against_reference", R, P),
     "shift: too few texts decide nothing": instead(numerics, "_MOST_UNCOMPARED", 2.0),
     "floor: below it is a loss": floor_becomes(R, P),
     "floor: not shown to be kept is no pass": floor_becomes(I, P),
     "the reference is held against its other layouts": instead(
-        gate, "_layouts", lambda *_args: []
+        checks, "_layouts", lambda *_args: []
     ),
     "nothing passes against a broken reference": instead(
         rows, "hold_back",
@@ -211,7 +215,7 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "a missing check is missing: answers": instead(accuracy, "missing", passed),
     "a missing check is missing: speed": instead(speed, "missing", passed),
     "a missing check is missing: shift": instead(numerics, "missing", passed),
-    "what differs and is not declared": instead(gate, "undeclared", lambda *_args: {}),
+    "what differs and is not declared": instead(judging, "undeclared", lambda *_args: {}),
     "settings must not differ": gap_without("settings differ"),
     "the same questions: ids_digest": gap_without("ids_digest differs"),
     "the same way of asking: protocol_digest": gap_without("protocol_digest differs"),
@@ -229,17 +233,17 @@ RULES: dict[str, Callable[[Patch], None]] = {
         rows, "problem_of",
         lambda record, own=evidence.problem_of: None if record is None else own(record),
     ),
-    "proof that is required is asked for": instead(gate, "_proof_gaps", lambda *_args: []),
-    "what gates need must be there": instead(gate, "_gate_gaps", lambda *_args: []),
+    "proof that is required is asked for": instead(make_row, "_proof_gaps", lambda *_args: []),
+    "what gates need must be there": instead(make_row, "_gate_gaps", lambda *_args: []),
     "a loss rules over all": lambda patch: (
-        patch.setattr(gate, "worst", lambda verdicts: demoted(verdicts, R)),
+        patch.setattr(headline, "worst", lambda verdicts: demoted(verdicts, R)),
         patch.setattr(rows, "worst", lambda verdicts: demoted(verdicts, R)),
     )[0],
     "missing rules over a pass": lambda patch: patch.setattr(
         rows, "worst", lambda verdicts: demoted(verdicts, M)
     ),
     "inconclusive rules over a pass": lambda patch: patch.setattr(
-        gate, "worst", lambda verdicts: demoted(verdicts, I)
+        headline, "worst", lambda verdicts: demoted(verdicts, I)
     ),
     "exit code of regressed": exit_zero(R),
     "exit code of missing": exit_zero(M),

@@ -17,8 +17,10 @@ from evals.latency import LatencySettings, never_measured
 from evals.metrics import METRICS
 from evals.questions import DataError
 from launchers.fake_engine.settings import FakeSettings
-from pipeline.spec import EngineSpec, Experiment, followed
-from pipeline.spec_errors import describe
+from pipeline.spec.errors import describe
+from pipeline.spec.experiment import Experiment
+from pipeline.spec.gates import followed
+from pipeline.spec.serving import EngineSpec
 from pipeline.yaml_source import SourceError, apply_overrides, load_file
 
 __all__ = ["SpecError", "cross_check", "load_experiment"]
