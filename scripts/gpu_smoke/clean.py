@@ -18,12 +18,12 @@ _PATHS = (
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _CARD = re.compile(rf"(GPU|MIG)-({_UUID})")
 # What a distribution or a host adds to a kernel's version.
-_KERNEL = re.compile(r"\b(\d+\.\d+\.\d+)-[a-z][\w.]*(?:-(?!x86_64|aarch64)[\w.]+)*")
+_KERNEL = re.compile(r"(\d+\.\d+\.\d+)(?:-(?!x86_64|aarch64)[\w.]+)+")
 _LINUX = re.compile(rf"(?<=Linux-){_KERNEL.pattern}|^{_KERNEL.pattern}$", re.MULTILINE)
 _COMMON_NAMES = frozenset({"", "host", "localhost", "127.0.0.1", "0.0.0.0"})  # noqa: S104
 
 _LEAKS = {
-    "a path of the host": r"/(?:work|tmp|opt|root|home|mnt|srv|scratch0|workspace)/[\w.-]*",
+    "a path of the host": r"/(?:work|tmp|opt|root|home|mnt|srv|workspace)/[\w.-]*",
     "the id of a card": r"(?:GPU|MIG)-(?!00000000-)[0-9a-f]{8}[\w-]*",
     "a UUID": rf"(?<![-\w])(?!00000000-){_UUID}",
     "an address": r"(?<![\d.])(?:10\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)"
