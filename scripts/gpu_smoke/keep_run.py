@@ -22,7 +22,7 @@ from scripts.gpu_smoke.small_nsys import nsys
 __all__ = ["TRACE_LIMIT_BYTES", "Change", "KeepError", "as_it_is", "keep_files", "keep_run"]
 
 TRACE_LIMIT_BYTES = 100_000
-_EXPORT_LIMIT_BYTES = 300_000
+_EXPORT_LIMIT_BYTES = 400_000
 _CLOSE = 1e-6
 """Relative difference of a figure that shortest decimals of a float32 may make."""
 
@@ -56,13 +56,12 @@ _SETS: dict[str, Callable[[Sequence[str]], list[str]]] = {
     "answers.jsonl": small_sets.answers,
     "logprobs.jsonl": small_sets.trails,
 }
-# Of one launch of a run, where something was timed or traced.
+# Of one launch of a run, where something was timed or several GPUs were used.
 _ONCE: dict[str, Change] = {
     "server_info.json": small.compact,
     "server.log": small.log,
     "cells/*/bench-2.jsonl": small.bench_result,
 }
-_TIMED = ("latency", "comm-kernels")
 # Runs whose pages are shown; of the others the Markdown is enough.
 _PAGES = ("h100-smoke",)
 
@@ -102,7 +101,7 @@ def _keep_once(run: Path, kept: Path, cleaner: Cleaner) -> None:
     """What is kept of the first launch whose record is good."""
     for path in sorted(run.glob("launches/*/cells/*/record.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["status"] == "ok" and record["kind"] in _TIMED:
+        if record["status"] == "ok" and (record["kind"] == "latency" or record["layout"]["tp"] > 1):
             launch = run / "launches" / record["launch"]
             place = kept / launch.relative_to(run)
             keep_files(launch, place, _ONCE, cleaner)

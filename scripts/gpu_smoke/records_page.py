@@ -25,7 +25,7 @@ _MADE = f"""\
 `python -m scripts.gpu_smoke.keep_records RESULTS FOLDER` copied them from what the host sent back.
 
 Dropped: logs of jobs, attempts that were broken off, and every file that a report does not need. Of
-the first good launch of a run that timed or traced something there are also `server_info.json`,
+the first good launch of a run on the clock or on several GPUs there are also `server_info.json`,
 `server.log` without its requests and with its first 20 batches, and one result of the benchmark,
 without answers and server settings, times to 0.1 microseconds. Traces have their kernels, launches
 of graphs and steps. Log-probabilities have as many digits as their float32 needs, and the likeliest

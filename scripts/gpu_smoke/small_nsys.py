@@ -8,10 +8,12 @@ from pathlib import Path
 
 __all__ = ["nsys"]
 
-# By table of the export; where one is missing, servegate does without it.
+# By table of the export; where one is missing, servegate does without it. Of a node of a graph it
+# asks only whether there is one.
 _QUERIES = {
     "CUPTI_ACTIVITY_KIND_KERNEL": 'SELECT start, "end", deviceId, streamId, correlationId, '
-    "globalPid, demangledName, graphNodeId FROM source.CUPTI_ACTIVITY_KIND_KERNEL",
+    "globalPid, demangledName, CASE WHEN graphNodeId THEN 1 END AS graphNodeId "
+    "FROM source.CUPTI_ACTIVITY_KIND_KERNEL",
     "CUPTI_ACTIVITY_KIND_RUNTIME": "SELECT globalTid, correlationId, nameId "
     "FROM source.CUPTI_ACTIVITY_KIND_RUNTIME WHERE nameId IN (SELECT id FROM launches)",
     "TARGET_INFO_CUDA_DEVICE": "SELECT gpuId, cudaId, pid FROM source.TARGET_INFO_CUDA_DEVICE",

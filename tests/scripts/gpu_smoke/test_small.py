@@ -157,7 +157,7 @@ def test_an_export_of_nsys_keeps_the_columns_and_names_that_are_read(tmp_path: P
             "StringIds", "CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_RUNTIME"
         }  # fmt: skip
         assert base.execute("SELECT * FROM CUPTI_ACTIVITY_KIND_KERNEL").fetchall() == [
-            (10, 12, 0, 7, 5, 1, 1, 9)
+            (10, 12, 0, 7, 5, 1, 1, 1)
         ]
         assert base.execute("SELECT value FROM StringIds ORDER BY id").fetchall() == [
             ("k",), ("cudaGraphLaunch_v10000",)
