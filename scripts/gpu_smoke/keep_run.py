@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,10 +113,13 @@ def _keep_once(run: Path, kept: Path, cleaner: Cleaner) -> None:
 
 def _keep_traces(folder: Path, kept: Path) -> None:
     for path in trace_files(folder):
-        if path.suffix == ".sqlite":
-            nsys(path, kept / path.name)
-        else:
-            _place(kept / f"{path.name.removesuffix('.gz')}.gz", small.trace(path.read_bytes()))
+        try:
+            if path.suffix == ".sqlite":
+                nsys(path, kept / path.name)
+            else:
+                _place(kept / f"{path.name.removesuffix('.gz')}.gz", small.trace(path.read_bytes()))
+        except (ValueError, sqlite3.Error) as error:
+            raise KeepError(f"{path}: {error}; leave its run out with --run") from error
     for path in trace_files(kept):
         size = path.stat().st_size
         limit = _EXPORT_LIMIT_BYTES if path.suffix == ".sqlite" else TRACE_LIMIT_BYTES

@@ -95,7 +95,7 @@ def test_a_run_that_is_not_there_is_named(results: Path, tmp_path: Path) -> None
 def test_a_damaged_trace_is_refused(results: Path, tmp_path: Path) -> None:
     [trace] = run_in(results).rglob("*.trace.json.gz")
     trace.write_bytes(b'{"traceEvents": []}')
-    with pytest.raises(ValueError, match="holds no kernel of a GPU"):
+    with pytest.raises(KeepError, match=r"TP-0\.trace\.json\.gz: holds no kernel of a GPU"):
         keep(results, tmp_path / "kept")
 
 
@@ -115,7 +115,7 @@ def test_cards_are_numbered_as_they_come_and_stay_the_same() -> None:
         ("Linux-5.15.0-x86_64-with-glibc2.35", "Linux-5.15.0-x86_64-with-glibc2.35"),
         ("0.5.16-dev of a package", "0.5.16-dev of a package"),
         ('"/opt/example/.venv/bin/python3"', '"/python/bin/python3"'),
-        ("/work/main/pipeline/x.py", "/servegate/pipeline/x.py"),
+        ("/work/a-copy/pipeline/x.py", "/servegate/pipeline/x.py"),
     ],
 )
 def test_paths_and_kernels_lose_what_is_the_hosts(text: str, clean: str) -> None:
