@@ -1,0 +1,110 @@
+"""Figures of what a session left besides runs, as Markdown: probes, hang, float32, doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from scripts.gpu_smoke.figures_runs import NONE, table
+from scripts.gpu_smoke.kept import newest_part, newest_run
+
+__all__ = ["checkref", "doctor", "hang", "probes"]
+
+
+def probes(root: Path) -> list[str]:
+    """What SGLang's profiler costs, and when the GPU's memory is free."""
+    part = newest_part(root, "probes/probes.json")
+    if part is None:
+        return []
+    found, source = part
+    itls, release = found["profiler"], found["release"]
+    cost = median(itls["during"]) / median(itls["before"])
+    rows = [[when, _ms(itls[when])] for when in ("before", "during", "after")]
+    told = (
+        f"With the profiler on a token takes {cost:.2f} times as long. The server was gone "
+        f"{release['stopped_after_s']:.1f} s after TERM, the GPU's memory "
+        f"{release['released_after_s']:.1f} s later."
+    )
+    head = ["profiler", "median ITL"]
+    return [f"{source}; median ITL in ms of equal runs:", "", *table(head, rows), "", told]
+
+
+def hang(root: Path) -> list[str]:
+    """How a scheduler that was stopped with SIGSTOP ended, and what /proc said of it."""
+    part, run = newest_part(root, "hang/hang.json"), newest_run(root, "h100-hang")
+    if part is None or run is None:
+        return []
+    found, source = part
+    [record] = run.records
+    rows = [
+        [
+            str(one["pid"]),
+            one["stack"]["state"].removeprefix("State:").strip(),
+            _waiting(one["stack"]["threads"].values()),
+            _innermost(one["stack"]["python"]),
+        ]
+        for one in found["stopped"]
+    ]
+    told = (
+        f"The record of {run.source(root)} is `{record.status.value}`, class "
+        f"`{record.failure_class}`; servegate ended with exit code {found['returncode']}, "
+        f"{found['seconds_to_the_end']:.0f} s after the signal."
+    )
+    head = ["scheduler", "state", "threads in `do_signal_stop`", "main thread in"]
+    return [f"{source}:", "", *table(head, rows), "", told]
+
+
+def _waiting(threads: Any) -> str:  # noqa: ANN401 - values of a JSON object
+    places = [one["wchan"] for one in threads]
+    return f"{places.count('do_signal_stop')} of {len(places)}"
+
+
+def _innermost(stack: str) -> str:
+    """The function that the first thread of py-spy's dump is in."""
+    lines = stack.splitlines()
+    first = next((n for n, line in enumerate(lines) if line.startswith("Thread")), None)
+    return NONE if first is None else f"`{lines[first + 1].strip().split(' ')[0]}`"
+
+
+def checkref(root: Path) -> list[str]:
+    """How far servers lie from float32, by variant."""
+    part = newest_part(root, "checkref/agreement.json")
+    if part is None:
+        return []
+    found, source = part
+    rows = []
+    for variant, prompts in found["variants"].items():
+        means = [one["mean_error"] for one in prompts]
+        gaps = [one["gap"] for one in prompts if one["gap"] is not None]
+        rows.append(
+            [
+                variant,
+                f"{len(prompts)} of {_span([one['length'] for one in prompts])} tokens",
+                f"{min(means):.3f} to {max(means):.3f}",
+                f"{max(one['max_error'] for one in prompts):.3f}",
+                f"{len(gaps)}, within {max(gaps):.3f}" if gaps else "0",
+                str(sum(one["verdict"] == "wrong" for one in prompts)),
+            ]
+        )
+    head = ["variant", "prompts", "mean error", "largest", "answers that part, tie", "wrong"]
+    return [f"{source}; errors in nats:", "", *table(head, rows), "", f"`{found['hypothesis']}`"]
+
+
+def _span(values: Sequence[int]) -> str:
+    return f"{min(values)} to {max(values)}"
+
+
+def doctor(root: Path) -> list[str]:
+    """What `servegate doctor` found on the host."""
+    part = newest_part(root, "doctor.json")
+    if part is None:
+        return []
+    found, source = part
+    rows = [[one["name"], one["state"], one["found"]] for one in found["findings"]]
+    return [f"{source}:", "", *table(["what", "state", "found"], rows)]
+
+
+def _ms(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.2f}" for value in values)

@@ -1,0 +1,44 @@
+"""Takes of an nsys export what servegate reads: kernels, launches of graphs, and their names."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+__all__ = ["nsys"]
+
+# By table of the export; where one is missing, servegate does without it. Of a node of a graph it
+# asks only whether there is one.
+_QUERIES = {
+    "CUPTI_ACTIVITY_KIND_KERNEL": 'SELECT start, "end", deviceId, streamId, correlationId, '
+    "globalPid, demangledName, CASE WHEN graphNodeId THEN 1 END AS graphNodeId "
+    "FROM source.CUPTI_ACTIVITY_KIND_KERNEL",
+    "CUPTI_ACTIVITY_KIND_RUNTIME": "SELECT globalTid, correlationId, nameId "
+    "FROM source.CUPTI_ACTIVITY_KIND_RUNTIME WHERE nameId IN (SELECT id FROM launches)",
+    "TARGET_INFO_CUDA_DEVICE": "SELECT gpuId, cudaId, pid FROM source.TARGET_INFO_CUDA_DEVICE",
+    "DIAGNOSTIC_EVENT": "SELECT text FROM source.DIAGNOSTIC_EVENT",
+    "StringIds": "SELECT id, value FROM source.StringIds WHERE id IN (SELECT id FROM launches "
+    "UNION SELECT demangledName FROM source.CUPTI_ACTIVITY_KIND_KERNEL)",
+}
+_LAUNCHES = (
+    "CREATE TEMP TABLE launches AS SELECT id FROM source.StringIds WHERE value LIKE '%GraphLaunch%'"
+)
+
+
+def nsys(source: Path, target: Path) -> None:
+    """Write the target, which must not be there.
+
+    Raises:
+        sqlite3.Error: The source is no export, or lacks a column that servegate needs.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(target, isolation_level=None)) as base:
+        base.execute("ATTACH DATABASE ? AS source", (str(source),))
+        found = {row[0] for row in base.execute("SELECT name FROM source.sqlite_master")}
+        base.execute(_LAUNCHES)
+        for table, query in _QUERIES.items():
+            if table in found:
+                base.execute(f"CREATE TABLE {table} AS {query}")
+        base.execute("DETACH DATABASE source")
+        base.execute("VACUUM")

@@ -1,0 +1,127 @@
+"""Traces of real GPUs: servegate's totals against plain sums over the profiler's own events."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import pytest
+
+from evals.comm_kernels.files import trace_files
+from evals.comm_kernels.outcome import outcome_of
+from tests.scripts.records import RUNS, events, name_of, read
+
+CELLS = sorted(
+    path.parent for run in RUNS for path in run.glob("launches/*/cells/*/traced.json")
+)  # fmt: skip
+# Names of collectives between GPUs: NCCL's, and those of SGLang's and FlashInfer's own kernels.
+_COLLECTIVE = re.compile(
+    r"nccl|cross_device_reduce|all_?reduce|all_?gather|reduce_?scatter", re.IGNORECASE
+)
+_Kernel = tuple[int, float, float, str]
+"""Replay, start and duration in microseconds, name."""
+
+
+def of_kineto(path: Path) -> list[_Kernel]:
+    every = events(path)
+    replays = {
+        one["args"]["correlation"] for one in every if "GraphLaunch" in one.get("name", "")
+    }  # fmt: skip
+    return [
+        (one["args"]["correlation"], one["ts"], one["dur"], one["name"])
+        for one in every
+        if one.get("cat") == "kernel" and one["args"]["correlation"] in replays
+    ]
+
+
+def of_nsys(path: Path) -> dict[int, list[_Kernel]]:
+    """By process, since a file holds all ranks."""
+    query = (
+        "SELECT (globalPid >> 24) & 4194303, correlationId, start / 1e3, "
+        '("end" - start) / 1e3, value FROM CUPTI_ACTIVITY_KIND_KERNEL '
+        "JOIN StringIds ON id = demangledName WHERE graphNodeId"
+    )
+    found: dict[int, list[_Kernel]] = defaultdict(list)
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
+        for process, *kernel in base.execute(query):
+            found[process].append((kernel[0], kernel[1], kernel[2], kernel[3]))
+    return found
+
+
+def ranks(cell: Path) -> list[list[_Kernel]]:
+    found: list[list[_Kernel]] = []
+    for path in trace_files(cell / "traces"):
+        found += of_nsys(path).values() if path.suffix == ".sqlite" else [of_kineto(path)]
+    return found
+
+
+def sums(kernels: Iterable[_Kernel]) -> list[dict[bool, float]]:
+    """Of every whole replay in time's order, microseconds of collectives (True) and of the rest."""
+    steps: dict[int, list[_Kernel]] = defaultdict(list)
+    for kernel in kernels:
+        steps[kernel[0]].append(kernel)
+    ordered = sorted(steps.values(), key=lambda step: min(one[1] for one in step))
+    usual = median(len(step) for step in ordered)
+    return [
+        {
+            which: sum(one[2] for one in step if bool(_COLLECTIVE.search(one[3])) is which)
+            for which in (True, False)
+        }
+        for step in ordered
+        if len(step) == usual
+    ]
+
+
+def medians(cell: Path, which: bool) -> float:
+    """Milliseconds: mean over ranks in each step but the first and the last, median over steps."""
+    each = [sums(kernels)[1:-1] for kernels in ranks(cell)]
+    return median(fmean(rank[which] for rank in step) for step in zip(*each, strict=True)) / 1000
+
+
+def told(cell: Path) -> dict[str, Any]:
+    found = outcome_of(trace_files(cell / "traces"), read(cell / "traced.json"))
+    assert (found.status, found.reason) == ("ok", "")
+    times: dict[str, Any] = found.details["times"]
+    return times | {"kernels": found.counts["kernels"]}
+
+
+def id_of(cell: Path) -> str:
+    return f"{name_of(cell.parents[3])}-{cell.parents[1].name}"
+
+
+def test_there_are_traces() -> None:
+    assert CELLS
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=id_of)
+def test_totals_are_within_a_percent_of_the_profilers_own_sum(cell: Path) -> None:
+    times = told(cell)
+    total = medians(cell, which=True) + medians(cell, which=False)
+    assert times["with_imbalance_ms"] + times["compute_ms"] == pytest.approx(total, rel=0.01)
+    assert times["with_imbalance_ms"] == pytest.approx(medians(cell, which=True), rel=0.01)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=id_of)
+def test_a_step_has_as_many_kernels_as_a_replay_and_as_the_record_says(cell: Path) -> None:
+    record = read(cell / "record.json")
+    each = [kernels for kernels in ranks(cell) if kernels]
+    assert len(each) == record["counts"]["ranks"]
+    first = min(each[0], key=lambda kernel: kernel[1])[0]
+    replayed = [kernel for kernel in each[0] if kernel[0] == first]
+    assert told(cell)["kernels"] == record["counts"]["kernels"]
+    if len(each[0]) % len(replayed) == 0:  # a torn first replay has fewer
+        assert len(replayed) == record["counts"]["kernels"]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=id_of)
+def test_one_gpu_has_no_collective_and_several_have(cell: Path) -> None:
+    record = read(cell / "record.json")
+    seen = medians(cell, which=True)
+    assert (seen > 0) == (record["layout"]["tp"] > 1)
+    assert bool(record["details"]["kernels"]["families"]) == (record["layout"]["tp"] > 1)
