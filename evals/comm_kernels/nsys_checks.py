@@ -20,6 +20,9 @@ _NEEDED = (
     "graphNodeId",
 )  # fmt: skip
 _LOST = re.compile(r"\bdropp?ed\b|\blost\b", re.IGNORECASE)
+# What was in flight at `nsys stop` (2025.3 on an H100: 247 kernels of 319,505, all of the ranks'
+# last replays). The last step is left out anyway; one in the middle that lacks kernels is refused.
+_CUT_OFF = re.compile(r"^Number of incomplete CUPTI events dropped: ", re.IGNORECASE)
 
 
 def tables_of(database: sqlite3.Connection) -> frozenset[str]:
@@ -33,7 +36,7 @@ def check(path: Path, database: sqlite3.Connection, tables: frozenset[str]) -> N
     if "StringIds" not in tables:
         raise TraceError(f"{path}: is no SQLite export of Nsight Systems; make one with: {EXPORT}")
     for text in _diagnostics(database, tables):
-        if _LOST.search(text):
+        if _LOST.search(text) and not _CUT_OFF.match(text):
             raise TraceError(f"{path}: events were lost ({text}); trace fewer steps at a time")
     graphs = _GRAPHS in tables and _some(database, f"SELECT 1 FROM {_GRAPHS} LIMIT 1")  # noqa: S608
     columns = {row[1] for row in database.execute(f"PRAGMA table_info({KERNELS})")}

@@ -22,6 +22,7 @@ FIGURES: dict[str, Callable[[Path], list[str]]] = {
     "answers": figures_runs.answers,
     "traces": figures_runs.traces,
     "starts": figures_runs.starts,
+    "nsys": figures_parts.nsys,
     "probes": figures_parts.probes,
     "hang": figures_parts.hang,
     "checkref": figures_parts.checkref,

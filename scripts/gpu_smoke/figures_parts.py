@@ -7,10 +7,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from evals.comm_kernels.analysis import Known, analyse
 from scripts.gpu_smoke.figures_runs import NONE, table
-from scripts.gpu_smoke.kept import newest_part, newest_run
+from scripts.gpu_smoke.kept import newest_part, newest_run, source_of
 
-__all__ = ["checkref", "doctor", "hang", "probes"]
+__all__ = ["checkref", "doctor", "hang", "nsys", "probes"]
 
 
 def probes(root: Path) -> list[str]:
@@ -29,6 +30,21 @@ def probes(root: Path) -> list[str]:
     )
     head = ["profiler", "median ITL"]
     return [f"{source}; median ITL in ms of equal runs:", "", *table(head, rows), "", told]
+
+
+def nsys(root: Path) -> list[str]:
+    """A decode step as Nsight Systems saw it; ms."""
+    found = sorted(root.glob("*/nsys/decode.sqlite"))
+    if not found:
+        return []
+    seen = analyse([found[-1]], Known()).figures
+    families = ", ".join(f"{name} {one.kernels_per_step:g}" for name, one in seen.families.items())
+    told = (
+        f"{seen.ranks} ranks, {seen.steps} steps: communication {_three(seen.with_imbalance_ms)} "
+        f"ms a step, {_three(seen.without_imbalance_ms)} without imbalance ({families} kernels), "
+        f"other kernels {_three(seen.compute_ms)} ms."
+    )
+    return [f"{source_of(found[-1], root)}. {told}"]
 
 
 def hang(root: Path) -> list[str]:
@@ -54,6 +70,10 @@ def hang(root: Path) -> list[str]:
     )
     head = ["scheduler", "state", "threads in `do_signal_stop`", "main thread in"]
     return [f"{source}:", "", *table(head, rows), "", told]
+
+
+def _three(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
 
 
 def _waiting(threads: Any) -> str:  # noqa: ANN401 - values of a JSON object

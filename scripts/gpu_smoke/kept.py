@@ -11,7 +11,7 @@ from pipeline.records import Record
 from pipeline.run_folder import RunFolder
 from scripts.gpu_smoke.records_page import machine
 
-__all__ = ["KeptRun", "newest_part", "newest_run", "sessions"]
+__all__ = ["KeptRun", "newest_part", "newest_run", "sessions", "source_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +81,16 @@ def newest_part(root: Path, name: str) -> tuple[Any, str] | None:
     found = [session for session in sessions(root) if (session / name).exists()]
     if not found:
         return None
-    session = found[-1]
+    path = found[-1] / name
+    return _json(path), source_of(path, root)
+
+
+def source_of(path: Path, root: Path) -> str:
+    """Where figures of a file come from, for a reader of a page beside `root`: machine and day."""
+    session = root / path.relative_to(root).parts[0]
     run = KeptRun.of(min(session.glob("runs/*/*/plan.json")).parent)
-    path = session / name
-    told = f"[{name}]({path.relative_to(root.parent)}) on {machine(run.provenance)}, {run.day}"
-    return _json(path), told
+    link = f"[{path.relative_to(session)}]({path.relative_to(root.parent)})"
+    return f"{link} on {machine(run.provenance)}, {run.day}"
 
 
 def _json(path: Path) -> Any:  # noqa: ANN401 - any JSON

@@ -18,6 +18,8 @@ _PARTS = {
     "hang/hang.json": "stacks of the scheduler that was stopped with SIGSTOP, and the record",
     "probes/probes.json": "what SGLang's profiler costs; when the GPU's memory is free",
     "checkref/agreement.json": "three servers against float32",
+    "nsys/decode.sqlite": "of an Nsight Systems capture by `h100x2-nsys` the last nine replays of "
+    "each rank, cut off where nsys stopped, and what nsys said of that",
 }
 _MADE = f"""\
 ## How they were made

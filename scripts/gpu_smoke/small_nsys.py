@@ -25,9 +25,21 @@ _LAUNCHES = (
     "CREATE TEMP TABLE launches AS SELECT id FROM source.StringIds WHERE value LIKE '%GraphLaunch%'"
 )
 
+_DROP_BEFORE = (
+    "DELETE FROM CUPTI_ACTIVITY_KIND_KERNEL WHERE (globalPid, correlationId) NOT IN (SELECT "
+    "globalPid, correlationId FROM (SELECT globalPid, correlationId, row_number() OVER (PARTITION "
+    "BY globalPid ORDER BY min(start) DESC) AS place FROM CUPTI_ACTIVITY_KIND_KERNEL WHERE "
+    "graphNodeId GROUP BY globalPid, correlationId) WHERE place <= ?)"
+)
 
-def nsys(source: Path, target: Path) -> None:
+
+def nsys(source: Path, target: Path, last: int | None = None) -> None:
     """Write the target, which must not be there.
+
+    Args:
+        source: The export.
+        target: The small one.
+        last: Of each process only its last so many replays of graphs; None: all.
 
     Raises:
         sqlite3.Error: The source is no export, or lacks a column that servegate needs.
@@ -40,5 +52,7 @@ def nsys(source: Path, target: Path) -> None:
         for table, query in _QUERIES.items():
             if table in found:
                 base.execute(f"CREATE TABLE {table} AS {query}")
+        if last is not None:
+            base.execute(_DROP_BEFORE, (last,))
         base.execute("DETACH DATABASE source")
         base.execute("VACUUM")

@@ -1,4 +1,4 @@
-"""Copies kernels, runtime calls and graph nodes of an nsys export, and no other table.
+"""Copies kernels, runtime calls and graph nodes of an nsys export, and what nsys says it lost.
 
 An export also holds the environment variables of the profiled process and facts about the host; of
 the strings only those that the copied rows name are kept.
@@ -51,6 +51,11 @@ def trim(source: Path, target: Path) -> dict[str, int]:
                 if column in columns
             ]
             counts[table] = base.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+        if "DIAGNOSTIC_EVENT" in found:
+            base.execute(
+                "CREATE TABLE DIAGNOSTIC_EVENT AS SELECT text FROM source.DIAGNOSTIC_EVENT "
+                "WHERE text LIKE '%drop%' OR text LIKE '%lost%'"
+            )
         if wanted and "StringIds" in found:
             base.execute(
                 "CREATE TABLE StringIds AS SELECT * FROM source.StringIds WHERE id IN "  # noqa: S608

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from evals.comm_kernels.analysis import Known, analyse
 from evals.comm_kernels.files import trace_files
 from evals.comm_kernels.outcome import outcome_of
-from tests.scripts.records import RUNS, events, name_of, read
+from tests.scripts.records import RECORDS, RUNS, events, name_of, read
 
 CELLS = sorted(
     path.parent for run in RUNS for path in run.glob("launches/*/cells/*/traced.json")
@@ -95,8 +96,8 @@ def id_of(cell: Path) -> str:
     return f"{name_of(cell.parents[3])}-{cell.parents[1].name}"
 
 
-def test_there_are_traces() -> None:
-    assert CELLS
+def test_there_are_traces_of_one_gpu_and_of_two() -> None:
+    assert {read(cell / "record.json")["layout"]["tp"] for cell in CELLS} == {1, 2}
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=id_of)
@@ -125,3 +126,43 @@ def test_one_gpu_has_no_collective_and_several_have(cell: Path) -> None:
     seen = medians(cell, which=True)
     assert (seen > 0) == (record["layout"]["tp"] > 1)
     assert bool(record["details"]["kernels"]["families"]) == (record["layout"]["tp"] > 1)
+
+
+# What decoding costs with NCCL on two GPUs, by both profilers.
+_NSYS = RECORDS / "2026-11-24-two-gpus" / "nsys" / "decode.sqlite"
+
+
+def test_nsys_sums_are_within_a_percent_too_and_its_torn_end_is_left_out() -> None:
+    seen = analyse([_NSYS], Known()).figures
+    each = [sums(kernels) for kernels in of_nsys(_NSYS).values()]
+    # Nine replays of each rank, the last one torn, which is said and no refusal.
+    assert [len(steps) for steps in each] == [8, 8]
+    assert (seen.ranks, seen.steps) == (2, 7)
+    for which, told_ms in ((True, seen.with_imbalance_ms), (False, seen.compute_ms)):
+        whole = zip(*(steps[1:] for steps in each), strict=True)
+        own = median(fmean(rank[which] for rank in step) for step in whole)
+        assert told_ms == pytest.approx(own / 1000, rel=0.01), which
+
+
+def test_both_profilers_see_the_same_collectives() -> None:
+    [cell] = [cell for cell in CELLS if "h100x2-comm" in str(cell) and "00-nccl-dp1" in str(cell)]
+    kineto, nsys = told(cell), analyse([_NSYS], Known()).figures
+    [family] = nsys.families
+    assert (family, nsys.families[family].kernels_per_step) == ("nccl", kineto["kernels_per_step"])
+    # Launches of their own, other steps: near each other and not equal.
+    assert nsys.without_imbalance_ms == pytest.approx(kineto["without_imbalance_ms"], rel=0.05)
+
+
+def test_a_dense_model_of_28_layers_speaks_58_times_a_step() -> None:
+    """Two a layer, one behind the embedding and one for the logits; by family what the arm says."""
+    seen = {
+        cell.parents[1].name: read(cell / "record.json")["details"]["kernels"]["families"]
+        for cell in CELLS
+        if "h100x2-comm" in str(cell)
+    }
+    assert seen == {
+        "00-nccl-dp1": {"nccl": 58},
+        "01-custom-dp1": {"nccl": 1, "sglang-ar-legacy": 57},
+        "02-nccl-dp2": {"nccl": 58},
+        "03-custom-dp2": {"nccl": 29, "sglang-ar-legacy": 29},
+    }

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from evals.comm_kernels import nsys_capture
-from evals.comm_kernels.nsys_capture import CaptureFailed, NsysSession, launch_prefix, session_of
+from evals.comm_kernels import client, nsys_capture
+from evals.comm_kernels.nsys_capture import (
+    CaptureFailed,
+    NsysSession,
+    end_session,
+    launch_prefix,
+    session_of,
+)
+from evals.comm_kernels.settings import CommKernelsSettings
 
 _SCRIPT = """#!{python}
 import json, pathlib, sys, time
@@ -178,3 +186,59 @@ def test_no_nsys_and_no_room(
     monkeypatch.setattr(nsys_capture, "_LEAST_FREE", 1 << 62)
     with pytest.raises(CaptureFailed, match="GB left; a report may need"):
         session.await_session(0.0)
+
+
+def test_a_session_that_ended_with_its_server_needs_no_end(nsys: FakeNsys) -> None:
+    nsys.wants(sessions={"out": HEADER})
+    assert end_session("servegate-3000", str(nsys.program)) is None
+    assert [call[0] for call in nsys.calls()] == ["sessions"]
+
+
+def test_a_session_that_is_left_is_ended(nsys: FakeNsys) -> None:
+    assert end_session("servegate-3000", str(nsys.program)) is None
+    assert nsys.calls()[1] == ["shutdown", "--session=servegate-3000", "--kill=none"]
+
+
+def test_a_session_that_does_not_end_is_told(nsys: FakeNsys) -> None:
+    nsys.wants(shutdown={"code": 9})
+    told = end_session("servegate-3000", str(nsys.program))
+    assert told is not None
+    assert "servegate-3000 of nsys may still be there: nsys shutdown ended with exit code 9" in told
+
+
+def test_the_whole_batch_lies_between_start_and_stop(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+
+    class Recorder:
+        def __init__(self, name: str, folder: Path) -> None:
+            assert (name, folder) == ("servegate-3000", tmp_path / "traces")
+
+        def await_session(self, _timeout_s: float) -> None:
+            seen.append("session")
+
+        def collect(self, until: Callable[[], object]) -> None:
+            seen.append("start")
+            until()
+            seen.append("stop")
+
+        def exported(self) -> None:
+            seen.append("export")
+
+    def stream(_url: str, _settings: object, number: int, decoding: threading.Semaphore) -> None:
+        seen.append(f"request {number}")
+        decoding.release()
+
+    monkeypatch.setattr(client, "NsysSession", Recorder)
+    monkeypatch.setattr(client, "_stream", stream)
+    monkeypatch.setattr(client, "_LAST_STEP_S", 0.0)
+    monkeypatch.setattr(client, "_get", lambda _url: {"tp_size": 2, "device": "cuda"})
+    settings = CommKernelsSettings(
+        kind="comm-kernels", capture="nsys", concurrency=2, layers=1, deadline_s=60
+    )
+    given = ["--base-url", "http://127.0.0.1:3000", "--out", str(tmp_path)]
+    assert client.main([*given, "--settings", settings.model_dump_json()]) == 0
+    assert seen[:2] + sorted(seen[2:4]) + seen[4:] == [
+        "session", "start", "request 0", "request 1", "stop", "export",
+    ]  # fmt: skip

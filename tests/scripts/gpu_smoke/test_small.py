@@ -143,6 +143,8 @@ def test_an_export_of_nsys_keeps_the_columns_and_names_that_are_read(tmp_path: P
               streamId INTEGER, correlationId INTEGER, globalPid INTEGER, demangledName INTEGER,
               graphNodeId INTEGER, gridX INTEGER);
             INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (10, 12, 0, 7, 5, 1, 1, 9, 64);
+            INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (2, 3, 0, 7, 4, 1, 1, 9, 64);
+            INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (13, 14, 0, 7, 6, 1, 1, NULL, 64);
             CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME (globalTid INTEGER, correlationId INTEGER,
               nameId INTEGER, returnValue INTEGER);
             INSERT INTO CUPTI_ACTIVITY_KIND_RUNTIME VALUES (1, 5, 2, 0), (1, 6, 3, 0);
@@ -150,7 +152,7 @@ def test_an_export_of_nsys_keeps_the_columns_and_names_that_are_read(tmp_path: P
             """
         )
         base.commit()
-    nsys(source, target)
+    nsys(source, target, last=1)
     with closing(sqlite3.connect(target)) as base:
         found = {row[0] for row in base.execute("SELECT name FROM sqlite_master")}
         assert found == {
