@@ -40,7 +40,8 @@ def main() -> None:
         tokenizer.save_pretrained(folder)
     config = {**model.config.to_dict(), "dtype": "bfloat16"}
     config["architectures"] = [type(model).__name__]  # a GGUF names none, and SGLang asks for it
-    config.pop("quantization_config", None)
+    for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+        config.pop(key, None)  # of this machine and this file, not of the model
     _write_json(small / "config.json", config)
     ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     _write_json(small / "generation_config.json", ids)

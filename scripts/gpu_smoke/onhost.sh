@@ -77,7 +77,6 @@ probes() {
   local rc=$?; grep '^probes' "$R/probes.txt" | cut -c1-600; say "probes ended with $rc"
 }
 nsys() { under_nsys experiments/ungated/h100-nsys.yaml; }
-nsysprofile() { timeout 170 scripts/gpu_smoke/nsys.sh "$S" "$R/nsys" > "$R/nsys.txt" 2>&1; local rc=$?; tail -12 "$R/nsys.txt" | cut -c1-200; say "nsysprofile ended with $rc"; }
 nsys2() { under_nsys experiments/ungated/h100x2-nsys.yaml; }
 under_nsys() { # EXPERIMENT: servegate's own capture; what it leaves is trimmed before it is packed
   scripts/gpu_smoke/nsys_path.sh "$S" "$S/nsys" || return 1
@@ -91,7 +90,7 @@ under_nsys() { # EXPERIMENT: servegate's own capture; what it leaves is trimmed 
 }
 
 declare -A NEED=([setup]=20 [doctor]=30 [weights]=30 [together]=200 [checkref]=120 [hang]=150 [answers]=120
-  [speed]=130 [traces]=90 [probes]=110 [comm2]=110 [nsys]=130 [nsys2]=130 [nsysprofile]=120)
+  [speed]=130 [traces]=90 [probes]=110 [comm2]=110 [nsys]=130 [nsys2]=130)
 pack() {
   # A report of nsys holds the environment of what it traced: only the trimmed tables leave the host.
   rm -rf "$R"/probes/profile/*.tmp; find "$R/runs" \( -name '*.nsys-rep' -o -name '*.qdstrm' \) -delete

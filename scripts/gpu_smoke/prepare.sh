@@ -1,15 +1,14 @@
 #!/bin/bash
 # prepare.sh GGUF OUT: where the network is, and without a GPU, makes what a GPU host without a network
-# lacks: OUT/1 (the engine, its kernels, configurations, the first part of the weights) and OUT/2 (the
-# rest of them). Each goes with a transfer of its own, since together they pass 64 MiB.
+# lacks: OUT/1 (the engine, its kernels, configurations), OUT/2 and OUT/3 (the weights that answer, in
+# halves). Each goes with a transfer of its own, since together they pass 64 MiB.
 # Variables: PY (a Python 3.12), ENGINE_PY (an interpreter with transformers and gguf), W (cache; about
-# 6 GB), SPLIT (bytes of weights in OUT/1), DEBS (folder with libdw1 and libelf1 packages for nsys).
+# 6 GB), DEBS (folder with libdw1 and libelf1 packages for nsys).
 set -eo pipefail
 GGUF=$(realpath "${1:?the GGUF file}"); OUT=${2:?the folder to fill}
 HERE=$(cd "$(dirname "$0")" && pwd); ROOT=$(cd "$HERE/../.." && pwd)
 PY=${PY:-python3.12}; ENGINE_PY=${ENGINE_PY:-python3}; W=${W:-${TMPDIR:-/tmp}/servegate-gpu-prepare}
-SPLIT=${SPLIT:-30000000}
-mkdir -p "$W/wheels" "$W/kernel" "$OUT/1" "$OUT/2"
+mkdir -p "$W/wheels" "$W/kernel" "$OUT/1" "$OUT/2" "$OUT/3"
 platforms=$(for n in 39 36 35 34 31 28 27 24 17; do echo "--platform manylinux_2_${n}_x86_64"; done)
 fetch="--no-deps --only-binary=:all: --python-version 3.12 --implementation cp $platforms
   --platform manylinux2014_x86_64 --platform manylinux2010_x86_64 --platform manylinux1_x86_64"
@@ -27,7 +26,7 @@ rm -rf "$W/site"; mkdir -p "$W/site"
 "$PY" -m pip install -q --no-index --no-deps --no-compile --root-user-action ignore --target "$W/site" "$W"/wheels/*.whl
 unzip -q -o "$W"/kernel/*.whl -d "$W/site" -x 'sgl_kernel/flash_ops*' 'sgl_kernel/infllm_ops*' \
   'sgl_kernel/sm100/*' 'sgl_kernel/flashmla_ops*' 'sgl_kernel/spatial_ops*'
-strip -g "$W/site/xgrammar/libxgrammar_bindings.so" "$W"/site/tokenizers/*.so           # xgrammar: 53 to 3 MB
+strip -g "$W/site/xgrammar/libxgrammar_bindings.so" "$W"/site/{tokenizers,adbc_driver_*}/*.so   # 53 to 3 MB
 mv "$W/site/bin" "$W/bin.all"; mkdir "$W/site/bin"; cp "$W/bin.all/py-spy" "$W/site/bin/"; rm -rf "$W/bin.all"
 (cd "$W/site"
  rm -rf xgrammar/lib/*.a sglang/multimodal_gen sglang/test/kits sglang/srt/grpc/_core*.so \
@@ -69,13 +68,14 @@ fi
 
 find "$W/site" -name __pycache__ -prune -exec rm -rf {} +
 cp -r "$W/models" "$W/pack/"; ln -s "$W/site" "$W/pack/site"
-rm -f "$OUT"/1/* "$OUT"/2/*
+rm -f "$OUT"/[123]/*
 tar --sort=name --exclude=.done -C "$W/pack" -chf - site jit models | xz -T2 "-${XZ:-9}" > "$OUT/1/engine.tar.xz"
 [ -z "$DEBS" ] || cp "$DEBS"/*.deb "$OUT/1/"   # without them nsys is left out
-head -c "$SPLIT" "$GGUF" | xz -T2 -6 > "$OUT/1/weights.0.xz"
-tail -c +$((SPLIT + 1)) "$GGUF" | xz -T2 -6 > "$OUT/2/weights.1.xz"
+half=$(($(stat -c %s "$GGUF") / 2))
+head -c "$half" "$GGUF" | xz -T2 -6 > "$OUT/2/weights.0.xz"
+tail -c +$((half + 1)) "$GGUF" | xz -T2 -6 > "$OUT/3/weights.1.xz"
 tree=$(cd "$ROOT"; git ls-files -z | xargs -0 du -cb | tail -1 | cut -f1)
-for n in 1 2; do
+for n in 1 2 3; do
   size=$(du -sb "$OUT/$n" | cut -f1); echo "OUT/$n: $size bytes, with the tree $((size + tree)) of 67108864"
-  [ $((size + tree)) -lt 67108864 ] || { echo "OUT/$n is too large; choose another SPLIT"; exit 1; }
+  [ $((size + tree)) -lt 67108864 ] || { echo "OUT/$n is too large for one transfer with the tree"; exit 1; }
 done

@@ -20,8 +20,8 @@ from benchmarks.generated_traces import (
 )
 from tests.pipeline.runs import experiment, only_run, records, servegate
 
-# As 2025.3 was seen to do on a GPU: launch stays above the server, ends with it, or at once when its
-# session is shut down; start takes its time, in which the server goes on.
+# As 2025.3 was seen to do on a GPU: launch stays above the server and ends with it, or at once when
+# its session is shut down; start takes its time, in which the server goes on.
 _NSYS = """#!{python}
 import pathlib, shutil, signal, subprocess, sys, time
 here = pathlib.Path(__file__).parent
