@@ -17,7 +17,8 @@ MIXED_COMM_SWITCH = "SGLANG_USE_MIXED_COMM"
 # SGLang 0.5.23 decodes with one CustomAllReduceV2 all-reduce where the study ran NCCL's gather and
 # reduce-scatter; this switch falls back to the class that the study's path needs
 # (sglang 0.5.23: srt/environ.py SGLANG_OPT_USE_CUSTOM_ALL_REDUCE_V2, srt/layers/dp_attention.py
-# _decode_sum_len_fits_custom_all_reduce). 0.5.16 has no such shortcut and ignores the variable.
+# _decode_sum_len_fits_custom_all_reduce). 0.5.16 has no such shortcut; there the variable chooses
+# the all-reduce's class alone (srt/distributed/device_communicators/custom_all_reduce.py).
 _NCCL_ENV = {"SGLANG_OPT_USE_CUSTOM_ALL_REDUCE_V2": "0"}
 
 

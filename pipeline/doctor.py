@@ -191,11 +191,12 @@ def _plugins(plugins: Sequence[dict[str, str]]) -> Iterable[Finding]:
             by_name[plugin["name"]].append(plugin["distribution"])
     wanted = {name for backend in BACKENDS.values() for name in backend.plugins}
     lost = sorted(wanted - by_name.keys())
+    installed = ", ".join(sorted(by_name)) or "those installed: there are none"
     twice = {name: who for name, who in by_name.items() if len(who) > 1}
     if lost:
         yield Finding(
             name="SGLang plugins", state="missing",
-            found=f"{', '.join(lost)} not among {', '.join(sorted(by_name))}",
+            found=f"{', '.join(lost)} not among {installed}",
             do="install servegate into the engine's environment: pip install --no-deps servegate",
         )  # fmt: skip
     elif twice:

@@ -20,10 +20,12 @@ def kernels() -> Any:
         ImportError, RuntimeError, OSError: FlashInfer, NVSHMEM or a CUDA architecture is missing.
     """
     # SGLang moves FlashInfer's cache (0.5.23: srt/environ.py, redirect_third_party_caches), and
-    # FlashInfer reads the variable when it is imported.
-    from sglang.srt.environ import redirect_third_party_caches
+    # FlashInfer reads the variable when it is imported. 0.5.16 leaves the cache where it is.
+    from sglang.srt import environ
 
-    redirect_third_party_caches()
+    move_caches = getattr(environ, "redirect_third_party_caches", None)
+    if move_caches is not None:
+        move_caches()
     from flashinfer.jit.comm import gen_mixed_comm_module
 
     return gen_mixed_comm_module()

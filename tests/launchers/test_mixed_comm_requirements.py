@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from launchers.mixed_comm.build import kernels
 from launchers.mixed_comm.nodes import place
 from launchers.mixed_comm.requirements import multicast_forbidden, no_multicast
 
@@ -111,3 +113,25 @@ def test_the_build_says_what_is_missing_on_a_machine_without_a_gpu(options: list
     found = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, found["built"]) == (1, False)
     assert "No supported CUDA architectures found" in found["reason"]
+
+
+@pytest.mark.parametrize("moves", [True, False], ids=["0.5.23", "0.5.16"])
+def test_the_build_asks_where_sglang_keeps_kernels_and_older_ones_keep_them_elsewhere(
+    moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    environ = ModuleType("sglang.srt.environ")
+    if moves:
+        environ.__dict__["redirect_third_party_caches"] = lambda: seen.append("moved")
+    srt = ModuleType("sglang.srt")
+    srt.__dict__["environ"] = environ
+    comm = ModuleType("flashinfer.jit.comm")
+    comm.__dict__["gen_mixed_comm_module"] = lambda: seen.append("asked")
+    for name, module in {
+        "sglang": ModuleType("sglang"), "sglang.srt": srt, "sglang.srt.environ": environ,
+        "flashinfer": ModuleType("flashinfer"), "flashinfer.jit": ModuleType("flashinfer.jit"),
+        "flashinfer.jit.comm": comm,
+    }.items():  # fmt: skip
+        monkeypatch.setitem(sys.modules, name, module)
+    kernels()
+    assert seen == (["moved", "asked"] if moves else ["asked"])

@@ -94,7 +94,7 @@ def test_a_result_of_0_5_16_gives_the_record_again(file: Path, tmp_path: Path) -
     assert (found.status, found.counts["itls"]) == ("ok", 64 * 127)
     second: dict[str, float] = record["runs"][1]
     for name, value in second.items():
-        # Times were rounded to 0.1 microseconds; what counts tokens or adds up their times shows it.
+        # Times were rounded to 0.1 microseconds; what adds them up or counts tokens shows it.
         assert found.metrics[name] == pytest.approx(value, rel=1e-3), name
     assert found.details["concurrency_seen"] == [record["details"]["concurrency_seen"][1]]
 
