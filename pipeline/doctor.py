@@ -191,12 +191,12 @@ def _plugins(plugins: Sequence[dict[str, str]]) -> Iterable[Finding]:
             by_name[plugin["name"]].append(plugin["distribution"])
     wanted = {name for backend in BACKENDS.values() for name in backend.plugins}
     lost = sorted(wanted - by_name.keys())
-    installed = ", ".join(sorted(by_name)) or "those installed: there are none"
     twice = {name: who for name, who in by_name.items() if len(who) > 1}
+    there = ", ".join(sorted(by_name)) or "no plugin at all"
     if lost:
         yield Finding(
             name="SGLang plugins", state="missing",
-            found=f"{', '.join(lost)} not among {installed}",
+            found=f"no {', '.join(lost)}; there is {there}",
             do="install servegate into the engine's environment: pip install --no-deps servegate",
         )  # fmt: skip
     elif twice:
@@ -230,7 +230,7 @@ def _tools(engine: EnginePackages, not_built: str | None, *, building: bool) -> 
         name="nsys",
         state="ok" if engine.nsys else "note",
         found=engine.nsys or "not on PATH",
-        do="" if engine.nsys else "traces are taken by SGLang's own profiler instead",
+        do="" if engine.nsys else "capture: nsys cannot be used; capture: torch needs none",
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from evals import JOBS
-from evals.comm_kernels.nsys_capture import end_session, session_of
+from evals.comm_kernels.nsys_capture import end_session, session_in
 from evals.job import Endpoint, JobSettings, Outcome
 from launchers.failures import FailureClass, ServerError
 from launchers.gpu_sampler import Sampling, sampled
@@ -122,14 +122,22 @@ class LaunchRun:
                 write_json(self.place.launch, self.note)
                 yield server
         finally:
-            if launch.under and self.note["port"] is not None:
-                self.note["tracer"] = end_session(session_of(f"http://host:{self.note['port']}"))
+            self._end_tracing()
         if server.stopped is not None:
             self.note["stopped"] = {
                 "returncode": server.stopped.returncode,
                 "killed": server.stopped.killed,
                 "seconds": round(server.stopped.seconds, 3),
             }
+
+    def _end_tracing(self) -> None:
+        """End what traced the server, whether it came up or not; say what may still run."""
+        session = session_in(self.note["argv"])
+        left = None if session is None else end_session(session)
+        self.note["tracer"] = left
+        if left is not None:
+            self.folder.add_event("tracer_left", launch=self.launch.id, reason=left)
+            self.shown.state(left)
 
     def _launched(self, env: Mapping[str, str]) -> AbstractContextManager[Server]:
         launch = self.launch

@@ -1,14 +1,11 @@
-"""The process that fills a batch, has SGLang trace some decode steps, and waits for the files."""
+"""The process that fills a batch, has some of its decode steps traced, and waits for the files."""
 
 from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import requests
 
 from evals.answer_log import write_whole
 from evals.client import arguments, keep_failure, session
+from evals.comm_kernels.batch import NoDecode, decoding
 from evals.comm_kernels.files import FACTS, TRACES, layers_of, trace_files
 from evals.comm_kernels.nsys_capture import CaptureFailed, NsysSession, session_of
 from evals.comm_kernels.settings import CommKernelsSettings
@@ -27,8 +25,10 @@ EXIT_OK, EXIT_FAILED = 0, 3
 _POLL_S = 0.5
 _SETTLED_S = 2.0  # a file that did not grow for so long is whole
 _SESSION_S = 60.0
-_LAST_STEP_S = 1.0  # SGLang's overlapped scheduler runs one more step behind the last token
-_FIRST_TOKEN = 3  # an ordinary token; which one does not matter
+_TORN_STEPS = 4  # more than are wanted, since the first and the last may be cut
+# A request is over two seconds after its client has gone (sglang 0.5.16 and 0.5.23,
+# srt/managers/tokenizer_manager.py, create_abort_task), and at once where /abort_request is known.
+_IDLE_S = 3.0
 
 
 class _Failed(RuntimeError):
@@ -49,7 +49,10 @@ def main(given: Sequence[str] | None = None) -> int:
     except (_Failed, CaptureFailed) as error:
         keep_failure(cell, error.failure_class, str(error))
         return EXIT_FAILED
-    except (requests.RequestException, ValueError, KeyError) as error:
+    except NoDecode as error:
+        keep_failure(cell, "no-decode", str(error))
+        return EXIT_FAILED
+    except (requests.RequestException, TimeoutError, ValueError, KeyError) as error:
         failure, reason = "errors", f"{type(error).__name__}: {error}"
         keep_failure(cell, failure, reason)
         return EXIT_FAILED
@@ -74,44 +77,29 @@ def _trace(base_url: str, settings: CommKernelsSettings, cell: Path) -> None:
         _by_nsys(base_url, settings, folder.resolve())
         return
     activity = "CPU" if info.get("device") == "cpu" else "GPU"
-    with _decoding(base_url, settings):
+    with decoding(base_url, settings):
         _start_profile(base_url, folder.resolve(), settings.steps, activity)
     _wait(folder, ranks, settings.trace_timeout_s)
 
 
 def _by_nsys(base_url: str, settings: CommKernelsSettings, folder: Path) -> None:
-    """The whole batch, from before its first request to after its last token.
+    """Collect while the full batch decodes, and end it before collecting ends.
 
-    On a GPU `nsys start` took a second, in which 300 steps went by, and what is in flight at `stop`
-    is lost (2025.3 on an H100, docs/gpu.md): neither may fall among the steps.
+    On a GPU ``nsys start`` took a second, in which 300 steps went by, and what is in flight at
+    ``nsys stop`` is lost (2025.3 on an H100, docs/gpu.md). Prefill is left out, too: its graphs are
+    replayed more often than those of decoding.
     """
     capture = NsysSession(session_of(base_url), folder)
     capture.await_session(_SESSION_S)
+    with decoding(base_url, settings) as batch:
 
-    def batch() -> None:
-        with _decoding(base_url, settings):
-            pass
-        time.sleep(_LAST_STEP_S)
+        def steps() -> None:
+            batch.wait_steps(settings.steps + _TORN_STEPS)
+            batch.end()
+            time.sleep(_IDLE_S)
 
-    capture.collect(batch)
+        capture.collect(steps)
     capture.exported()
-
-
-@contextmanager
-def _decoding(base_url: str, settings: CommKernelsSettings) -> Iterator[None]:
-    """While all requests of the batch decode together; waits for their ends behind it."""
-    decoding = threading.Semaphore(0)
-    with ThreadPoolExecutor(settings.concurrency) as pool:
-        streams = [
-            pool.submit(_stream, base_url, settings, number, decoding)
-            for number in range(settings.concurrency)
-        ]
-        for _ in streams:
-            if not decoding.acquire(timeout=settings.trace_timeout_s):
-                raise _Failed("no-decode", "the batch never came to decode together")
-        yield
-        for stream in streams:
-            stream.result()
 
 
 def _attention_dp(info: Mapping[str, Any]) -> int:
@@ -120,43 +108,6 @@ def _attention_dp(info: Mapping[str, Any]) -> int:
     if isinstance(found, int):
         return found
     return int(info.get("dp_size", 1)) if info.get("enable_dp_attention") else 1
-
-
-def _stream(
-    base_url: str,
-    settings: CommKernelsSettings,
-    number: int,
-    decoding: threading.Semaphore,
-) -> None:
-    """One request; releases `decoding` at its first token, or when it ends without one."""
-    body = {
-        "input_ids": [_FIRST_TOKEN + number] * settings.input_len,
-        "sampling_params": {
-            "temperature": 0.0,
-            "max_new_tokens": settings.output_len,
-            "ignore_eos": True,
-        },
-        "stream": True,
-    }
-    seen = False
-    try:
-        with (
-            session() as http,
-            http.post(
-                f"{base_url}/generate",
-                json=body,
-                stream=True,
-                timeout=(10, settings.trace_timeout_s),
-            ) as answer,
-        ):
-            answer.raise_for_status()
-            for line in answer.iter_lines():
-                if line and not seen:
-                    seen = True
-                    decoding.release()
-    finally:
-        if not seen:
-            decoding.release()
 
 
 def _start_profile(base_url: str, folder: Path, steps: int, activity: str) -> None:

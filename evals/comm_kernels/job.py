@@ -19,6 +19,10 @@ from evals.job import Endpoint, JobSettings, Outcome, Progress
 
 __all__ = ["CommKernelsJob", "CommKernelsSettings"]
 
+# nsys takes a second and more to begin, in which a GPU decodes hundreds of tokens; the batch is
+# ended when enough steps were traced.
+_OUTLASTS_NSYS = 2048
+
 
 class CommKernelsJob:
     """Traces some decode steps, and says which kernels they ran and for how long."""
@@ -30,7 +34,8 @@ class CommKernelsJob:
 
     def defaults(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """One launch an arm and layout, where nothing else is said; a gate needs more."""
-        return {"launches": 1, **settings}
+        lasting = {"output_len": _OUTLASTS_NSYS} if settings.get("capture") == "nsys" else {}
+        return {"launches": 1, **lasting, **settings}
 
     def resolve(self, settings: JobSettings, base: Path) -> CommKernelsSettings:  # noqa: ARG002
         """Nothing to resolve."""

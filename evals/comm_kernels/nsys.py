@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evals.comm_kernels.nsys_checks import KERNELS, check, tables_of
+from evals.comm_kernels.nsys_checks import KERNELS, check, cut_off, tables_of
 from evals.comm_kernels.rows import NONE, BareRows, stepped
 from evals.comm_kernels.sqlite_columns import Query, read_columns
 from evals.comm_kernels.table import UNKNOWN_RANK, Ints, Origin, RankKernels, TraceError
@@ -26,6 +26,7 @@ __all__ = ["read_nsys"]
 _RANK = re.compile(r"-TP-(\d+)|\brank[-_]?(\d+)")
 _CALLS = "CUPTI_ACTIVITY_KIND_RUNTIME"
 _MOST_IDS = 10_000_000
+_IN_FLIGHT = 2
 _SPARSE = 997  # every so many rows are looked at for the processes that there are
 
 
@@ -86,6 +87,7 @@ def read_nsys(path: Path) -> list[RankKernels]:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             tables = tables_of(database)
             check(path, database, tables)
+            lacking = cut_off(database, tables)
             facts = _Facts(
                 names=_names(database),
                 gpus=_gpus(database, tables),
@@ -96,7 +98,15 @@ def read_nsys(path: Path) -> list[RankKernels]:
         raise
     except (sqlite3.Error, OSError, ValueError) as error:
         raise TraceError(f"{path}: is no SQLite export of Nsight Systems: {error}") from error
-    return _numbered(path, _ranks(columns, facts, path))
+    ranks = _ranks(columns, facts, path)
+    # A rank has at most a replay that runs and one that waits for it.
+    most = _IN_FLIGHT * sum(int(rank.signature.max()) for rank in ranks)
+    if lacking > most:
+        raise TraceError(
+            f"{path}: events were lost ({lacking} incomplete ones, more than the {most} that may "
+            "have been in flight at its end); trace fewer steps at a time"
+        )
+    return _numbered(path, ranks)
 
 
 def _ranks(columns: Sequence[Ints], facts: _Facts, path: Path) -> list[RankKernels]:

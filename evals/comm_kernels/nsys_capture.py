@@ -1,7 +1,7 @@
-"""Drives Nsight Systems through a session around some decode steps of a running server.
+"""Drives Nsight Systems through a session around what a running server does meanwhile.
 
 The server is started under ``nsys launch``, which collects nothing yet; ``start`` and ``stop``
-frame the steps. The session stays until the server has ended: ``shutdown --kill=none`` leaves the
+frame what is collected. The session stays until the server has ended: ``shutdown --kill=none`` leaves the
 server alone but ends ``nsys launch`` above it (seen with 2025.3), which is the process that is
 watched for as long as the server serves. Switches by sub-command as in
 NVIDIA Nsight Systems' User Guide, 2026.2: what is traced goes to ``launch``, what is sampled to
@@ -20,10 +20,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["CaptureFailed", "NsysSession", "end_session", "launch_prefix", "session_of"]
+__all__ = [
+    "CaptureFailed", "NsysSession", "end_session", "launch_prefix", "session_in", "session_of",
+]  # fmt: skip
 
 _SESSION = "servegate-{}"
+_NEW = "--session-new="
 _ASK_S = 60.0  # a sub-command that only talks to the session
+_END_S = 15.0  # the same when all is over, maybe after Ctrl-C
 _IMPORT_S = 900.0  # stop and export turn events into a report, which takes minutes
 _LEAST_FREE = 4 * 1024**3  # bytes; a report of some seconds has some hundred megabytes
 _POLL_S = 0.5
@@ -65,7 +69,7 @@ class CaptureFailed(RuntimeError):
 def launch_prefix() -> list[str]:
     """What goes before the server's command; ``{port}`` stands for the server's port."""
     return [
-        "nsys", "launch", f"--session-new={_SESSION.format('{port}')}", "--trace=cuda",
+        "nsys", "launch", f"{_NEW}{_SESSION.format('{port}')}", "--trace=cuda",
         "--cuda-graph-trace=node", "--trace-fork-before-exec=true",
     ]  # fmt: skip
 
@@ -76,10 +80,16 @@ def end_session(name: str, nsys: str = "nsys") -> str | None:
     Returns:
         Why it may still be there; None: it is gone.
     """
-    session = NsysSession(name, Path(), nsys)
+    if shutil.which(nsys) is None:
+        return None
+    session = NsysSession(name, Path(), nsys, ask_s=_END_S)
     try:
         if name in session.known():
-            session.end()
+            try:
+                session.end()
+            except CaptureFailed:
+                if name in session.known():  # else it went by itself meanwhile
+                    raise
     except (CaptureFailed, OSError) as error:
         return f"the session {name} of nsys may still be there: {error}"
     return None
@@ -90,21 +100,29 @@ def session_of(base_url: str) -> str:
     return _SESSION.format(urlsplit(base_url).port)
 
 
+def session_in(argv: Sequence[str]) -> str | None:
+    """Name of the session that a command was started under; None: under none."""
+    names = (word.removeprefix(_NEW) for word in argv if word.startswith(_NEW))
+    return next(names, None)
+
+
 class NsysSession:
     """One capture through the session that a server runs under."""
 
-    def __init__(self, name: str, folder: Path, nsys: str = "nsys") -> None:
+    def __init__(self, name: str, folder: Path, nsys: str = "nsys", ask_s: float = _ASK_S) -> None:
         """A capture that is yet to begin.
 
         Args:
             name: Of the session.
             folder: Where the report goes; exists.
             nsys: The program.
+            ask_s: Longest wait for an answer of its, in seconds.
         """
         self.name = name
         self.report = folder / "decode.nsys-rep"
         self.export = folder / "decode.sqlite"
         self._nsys = nsys
+        self._ask_s = ask_s
 
     def await_session(self, timeout_s: float) -> None:
         """Wait until nsys knows the session.
@@ -143,11 +161,17 @@ class NsysSession:
              "--backtrace=none", f"--output={self.report}", "--force-overwrite=true"],
             _ASK_S,
         )  # fmt: skip
+        stop = ["stop", f"--session={self.name}"]
         try:
             until()
-        finally:
-            # Without a stop nsys goes on until the disk is full.
-            self._run(["stop", f"--session={self.name}"], _IMPORT_S)
+        except BaseException as error:
+            # Without a stop nsys goes on until the disk is full; why it came to that matters more.
+            try:
+                self._run(stop, _IMPORT_S)
+            except CaptureFailed as also:
+                error.add_note(str(also))
+            raise
+        self._run(stop, _IMPORT_S)
         self._check_report()
 
     def end(self) -> None:
@@ -156,7 +180,7 @@ class NsysSession:
         Raises:
             CaptureFailed: nsys would not.
         """
-        self._run(["shutdown", f"--session={self.name}", "--kill=none"], _ASK_S)
+        self._run(["shutdown", f"--session={self.name}", "--kill=none"], self._ask_s)
 
     def exported(self) -> Path:
         """The report as SQLite.
@@ -197,7 +221,7 @@ class NsysSession:
             CaptureFailed: It does not say.
         """
         # A table of ID, TIME, STATE, LAUNCH and NAME; 2025.3 has no other form of it.
-        text = self._run(["sessions", "list"], _ASK_S)
+        text = self._run(["sessions", "list"], self._ask_s)
         return [line.split()[-1] for line in text.splitlines()[1:] if line.strip()]
 
     def _run(self, arguments: Sequence[str], timeout_s: float) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evals.comm_kernels.table import TraceError
 
-__all__ = ["EXPORT", "KERNELS", "check", "tables_of"]
+__all__ = ["EXPORT", "KERNELS", "check", "cut_off", "tables_of"]
 
 EXPORT = "nsys export --type sqlite --lazy=false --output FILE.sqlite FILE.nsys-rep"
 KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
@@ -21,8 +21,8 @@ _NEEDED = (
 )  # fmt: skip
 _LOST = re.compile(r"\bdropp?ed\b|\blost\b", re.IGNORECASE)
 # What was in flight at `nsys stop` (2025.3 on an H100: 247 kernels of 319,505, all of the ranks'
-# last replays). The last step is left out anyway; one in the middle that lacks kernels is refused.
-_CUT_OFF = re.compile(r"^Number of incomplete CUPTI events dropped: ", re.IGNORECASE)
+# last replays), as it is in everybody's captures that end while the server decodes.
+_CUT_OFF = re.compile(r"^Number of incomplete CUPTI events dropped: (\d+)", re.IGNORECASE)
 
 
 def tables_of(database: sqlite3.Connection) -> frozenset[str]:
@@ -65,6 +65,12 @@ def check(path: Path, database: sqlite3.Connection, tables: frozenset[str]) -> N
             f"{path}: holds kernels, but none of a CUDA graph, so that no step can be told; serve "
             "with CUDA graphs, or use torch's profiler, which sees SGLang's own spans"
         )
+
+
+def cut_off(database: sqlite3.Connection, tables: frozenset[str]) -> int:
+    """Events that nsys says were in flight when it stopped. The last steps may lack so many."""
+    found = (_CUT_OFF.match(text) for text in _diagnostics(database, tables))
+    return sum(int(match[1]) for match in found if match)
 
 
 def _some(database: sqlite3.Connection, query: str) -> bool:

@@ -37,12 +37,7 @@ class CommKernelsSettings(JobSettings):
     output_len: int = Field(
         default=96, ge=8, description="Tokens of each answer; must outlast the traced steps."
     )
-    steps: int = Field(
-        default=10,
-        ge=4,
-        description="Steps to trace; the first and last are cut. nsys takes the whole batch: "
-        "about output_len steps.",
-    )
+    steps: int = Field(default=10, ge=4, description="Steps to trace; the first and last are cut.")
     layers: int | None = Field(
         default=None,
         ge=1,

@@ -17,16 +17,24 @@ def kernels() -> Any:
     """FlashInfer's build specification, with the cache folder that SGLang's processes use.
 
     Raises:
-        ImportError, RuntimeError, OSError: FlashInfer, NVSHMEM or a CUDA architecture is missing.
+        ImportError, RuntimeError, OSError: SGLang, FlashInfer, NVSHMEM or a CUDA architecture is
+            missing, or is another than is known here.
     """
     # SGLang moves FlashInfer's cache (0.5.23: srt/environ.py, redirect_third_party_caches), and
-    # FlashInfer reads the variable when it is imported. 0.5.16 leaves the cache where it is.
+    # FlashInfer reads the variable when it is imported.
     from sglang.srt import environ
 
-    move_caches = getattr(environ, "redirect_third_party_caches", None)
-    if move_caches is not None:
-        move_caches()
-    from flashinfer.jit.comm import gen_mixed_comm_module
+    if not hasattr(environ, "redirect_third_party_caches"):
+        # Built elsewhere, the kernels would be compiled again by all ranks of a server at once.
+        raise RuntimeError(
+            "this SGLang does not say where its servers keep FlashInfer's kernels (0.5.23 does, in "
+            "srt/environ.py), so they cannot be built for it beforehand"
+        )
+    environ.redirect_third_party_caches()
+    try:
+        from flashinfer.jit.comm import gen_mixed_comm_module
+    except ImportError as error:
+        raise RuntimeError("the FlashInfer installed here has no MixedComm kernels") from error
 
     return gen_mixed_comm_module()
 

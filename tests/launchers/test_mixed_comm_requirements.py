@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from launchers.mixed_comm.build import kernels
+from launchers.mixed_comm.build import kernels, not_built
 from launchers.mixed_comm.nodes import place
 from launchers.mixed_comm.requirements import multicast_forbidden, no_multicast
 
@@ -115,23 +115,44 @@ def test_the_build_says_what_is_missing_on_a_machine_without_a_gpu(options: list
     assert "No supported CUDA architectures found" in found["reason"]
 
 
-@pytest.mark.parametrize("moves", [True, False], ids=["0.5.23", "0.5.16"])
-def test_the_build_asks_where_sglang_keeps_kernels_and_older_ones_keep_them_elsewhere(
-    moves: bool, monkeypatch: pytest.MonkeyPatch
+def installed(monkeypatch: pytest.MonkeyPatch, seen: list[str], *lacking: str) -> None:
+    """SGLang and FlashInfer as the build asks them, without what is lacking."""
+    made = {
+        name: ModuleType(name)
+        for name in (
+            "sglang", "sglang.srt", "sglang.srt.environ", "flashinfer", "flashinfer.jit",
+            "flashinfer.jit.comm",
+        )
+    }  # fmt: skip
+    made["sglang.srt"].__dict__["environ"] = made["sglang.srt.environ"]
+    for module, function in (
+        ("sglang.srt.environ", "redirect_third_party_caches"),
+        ("flashinfer.jit.comm", "gen_mixed_comm_module"),
+    ):
+        if function not in lacking:
+            made[module].__dict__[function] = lambda function=function: seen.append(function)
+    for name, module_ in made.items():
+        monkeypatch.setitem(sys.modules, name, module_)
+
+
+def test_the_build_goes_where_sglangs_servers_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    installed(monkeypatch, seen)
+    kernels()
+    assert seen == ["redirect_third_party_caches", "gen_mixed_comm_module"]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        ("redirect_third_party_caches", "this SGLang does not say where its servers keep"),
+        ("gen_mixed_comm_module", "the FlashInfer installed here has no MixedComm kernels"),
+    ],
+)
+def test_other_versions_have_a_reason_and_no_build_elsewhere(
+    lacking: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    environ = ModuleType("sglang.srt.environ")
-    if moves:
-        environ.__dict__["redirect_third_party_caches"] = lambda: seen.append("moved")
-    srt = ModuleType("sglang.srt")
-    srt.__dict__["environ"] = environ
-    comm = ModuleType("flashinfer.jit.comm")
-    comm.__dict__["gen_mixed_comm_module"] = lambda: seen.append("asked")
-    for name, module in {
-        "sglang": ModuleType("sglang"), "sglang.srt": srt, "sglang.srt.environ": environ,
-        "flashinfer": ModuleType("flashinfer"), "flashinfer.jit": ModuleType("flashinfer.jit"),
-        "flashinfer.jit.comm": comm,
-    }.items():  # fmt: skip
-        monkeypatch.setitem(sys.modules, name, module)
-    kernels()
-    assert seen == (["moved", "asked"] if moves else ["asked"])
+    installed(monkeypatch, seen, lacking)
+    assert said in not_built()
+    assert "gen_mixed_comm_module" not in seen

@@ -59,7 +59,7 @@ def test_a_machine_that_has_everything() -> None:
         (replace(HOST, no_multicast="no"), ENGINE, "NVLink multicast", "note", "no"),
         (HOST, EnginePackages(), "SGLang", "missing", "not installed"),
         (HOST, replace(ENGINE, plugins=[]), "SGLang plugins", "missing",
-         "mixed_comm not among those installed: there are none"),
+         "no servegate_mixed_comm; there is no plugin at all"),
         (HOST, replace(ENGINE, plugins=[*PLUGINS, {**PLUGINS[0], "distribution": "stranger"}]),
          "SGLang plugins", "missing", "servegate_mixed_comm by servegate and stranger"),
         (HOST, replace(ENGINE, nvcc=None), "nvcc", "note", "not on PATH"),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from evals.comm_kernels.nsys_capture import (
     NsysSession,
     end_session,
     launch_prefix,
+    session_in,
     session_of,
 )
 from evals.comm_kernels.settings import CommKernelsSettings
@@ -44,6 +46,8 @@ if verb == "stop" and report and told.get("leaves") == "raw":
     report.with_suffix(".qdstrm").write_bytes(b"raw")
 if verb == "export" and told.get("leaves", "export") == "export":
     pathlib.Path(options["output"]).write_bytes(b"SQLite format 3" + bytes(1))
+if "then" in told:
+    (here / "want.json").write_text(json.dumps(told["then"]))
 sys.exit(told.get("code", 0))
 """
 
@@ -84,20 +88,19 @@ def session(nsys: FakeNsys, tmp_path: Path) -> NsysSession:
 def whole(session: NsysSession, until: Callable[[], object] = lambda: None) -> Path:
     session.await_session(0.0)
     session.collect(until)
-    session.end()
     return session.exported()
 
 
-def test_launch_start_stop_shutdown(nsys: FakeNsys, session: NsysSession) -> None:
+def test_start_stop_export(nsys: FakeNsys, session: NsysSession) -> None:
     seen: list[int] = []
     export = whole(session, lambda: seen.append(len(nsys.calls())))
     assert export.name == "decode.sqlite"
-    assert [call[0] for call in nsys.calls()] == ["sessions", "start", "stop", "shutdown", "export"]
+    # No shutdown: it would end nsys launch, and with it what servegate takes for the server.
+    assert [call[0] for call in nsys.calls()] == ["sessions", "start", "stop", "export"]
     assert seen == [2]  # between start and stop
-    assert "--kill=none" in nsys.calls()[3]
-    for call in nsys.calls()[1:4]:
+    for call in nsys.calls()[1:3]:
         assert "--session=servegate-3000" in call
-    assert {"--type=sqlite", "--lazy=false"} <= set(nsys.calls()[4])
+    assert {"--type=sqlite", "--lazy=false"} <= set(nsys.calls()[3])
 
 
 def test_the_server_is_started_under_the_session_of_its_port() -> None:
@@ -105,9 +108,9 @@ def test_the_server_is_started_under_the_session_of_its_port() -> None:
     assert prefix[:2] == ["nsys", "launch"]
     assert "--cuda-graph-trace=node" in prefix
     assert "--trace-fork-before-exec=true" in prefix
-    assert f"--session-new={session_of('http://127.0.0.1:3000')}" in [
-        word.replace("{port}", "3000") for word in prefix
-    ]
+    argv = [word.replace("{port}", "3000") for word in prefix]
+    assert session_in(argv) == session_of("http://127.0.0.1:3000") == "servegate-3000"
+    assert session_in(["python", "-m", "sglang.launch_server"]) is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,6 @@ def test_the_server_is_started_under_the_session_of_its_port() -> None:
         ({"stop": {"leaves": "nothing"}}, "no-report", "left no decode.nsys-rep"),
         ({"stop": {"leaves": "raw"}}, "no-importer", "decode.qdstrm and no report: its importer"),
         ({"export": {"leaves": "nothing"}}, "no-export", "ended well and left no decode.sqlite"),
-        ({"shutdown": {"code": 9}}, "nsys", "nsys shutdown ended with exit code 9"),
     ],
 )
 def test_each_failure_has_its_own_message(
@@ -167,6 +169,16 @@ def test_what_fails_while_it_collects_still_stops_it(nsys: FakeNsys, session: Ns
     with pytest.raises(ValueError, match="no token came"):
         session.collect(fail)
     assert [call[0] for call in nsys.calls()] == ["start", "stop"]
+
+
+def test_a_stop_that_fails_hides_nothing(nsys: FakeNsys, session: NsysSession) -> None:
+    def fail() -> None:
+        raise ValueError("HTTP 500: out of memory")
+
+    nsys.wants(stop={"code": 1, "err": "Collection stop is not allowed in this state."})
+    with pytest.raises(ValueError, match="out of memory") as error:
+        session.collect(fail)
+    assert ["nothing was being collected" in note for note in error.value.__notes__] == [True]
 
 
 def test_a_stop_that_hangs(
@@ -199,6 +211,17 @@ def test_a_session_that_is_left_is_ended(nsys: FakeNsys) -> None:
     assert nsys.calls()[1] == ["shutdown", "--session=servegate-3000", "--kill=none"]
 
 
+def test_a_session_that_goes_while_it_is_ended_is_gone(nsys: FakeNsys) -> None:
+    nsys.wants(
+        shutdown={"code": 1, "err": "no such session", "then": {"sessions": {"out": HEADER}}}
+    )
+    assert end_session("servegate-3000", str(nsys.program)) is None
+
+
+def test_without_nsys_there_is_no_session() -> None:
+    assert end_session("servegate-3000", "nothing") is None
+
+
 def test_a_session_that_does_not_end_is_told(nsys: FakeNsys) -> None:
     nsys.wants(shutdown={"code": 9})
     told = end_session("servegate-3000", str(nsys.program))
@@ -206,7 +229,7 @@ def test_a_session_that_does_not_end_is_told(nsys: FakeNsys) -> None:
     assert "servegate-3000 of nsys may still be there: nsys shutdown ended with exit code 9" in told
 
 
-def test_the_whole_batch_lies_between_start_and_stop(
+def test_what_is_collected_begins_and_ends_with_the_full_batch_decoding(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[str] = []
@@ -226,19 +249,27 @@ def test_the_whole_batch_lies_between_start_and_stop(
         def exported(self) -> None:
             seen.append("export")
 
-    def stream(_url: str, _settings: object, number: int, decoding: threading.Semaphore) -> None:
-        seen.append(f"request {number}")
-        decoding.release()
+    class Steps:
+        def wait_steps(self, wanted: int) -> None:
+            seen.append(f"{wanted} steps")
+
+        def end(self) -> None:
+            seen.append("end")
+
+    @contextmanager
+    def decoding(_url: str, _settings: object) -> Iterator[Steps]:
+        seen.append("decoding")
+        yield Steps()
 
     monkeypatch.setattr(client, "NsysSession", Recorder)
-    monkeypatch.setattr(client, "_stream", stream)
-    monkeypatch.setattr(client, "_LAST_STEP_S", 0.0)
+    monkeypatch.setattr(client, "decoding", decoding)
     monkeypatch.setattr(client, "_get", lambda _url: {"tp_size": 2, "device": "cuda"})
+    monkeypatch.setattr(time, "sleep", lambda seconds: seen.append(f"idle {seconds:g}"))
     settings = CommKernelsSettings(
         kind="comm-kernels", capture="nsys", concurrency=2, layers=1, deadline_s=60
     )
     given = ["--base-url", "http://127.0.0.1:3000", "--out", str(tmp_path)]
     assert client.main([*given, "--settings", settings.model_dump_json()]) == 0
-    assert seen[:2] + sorted(seen[2:4]) + seen[4:] == [
-        "session", "start", "request 0", "request 1", "stop", "export",
+    assert seen == [
+        "session", "decoding", "start", "14 steps", "end", "idle 3", "stop", "export",
     ]  # fmt: skip

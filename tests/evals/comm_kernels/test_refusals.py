@@ -167,7 +167,7 @@ def test_nsys_says_that_it_lost_events(tmp_path: Path) -> None:
 def test_what_was_in_flight_when_nsys_stopped_is_no_loss(tmp_path: Path) -> None:
     # As 2025.3 says it on an H100; the kernels that lack are of the last step.
     said = (
-        "Number of incomplete CUPTI events dropped: 247. Incomplete events appear when GPU "
+        "Number of incomplete CUPTI events dropped: 24. Incomplete events appear when GPU "
         "timestamp information have not been retrieved at the time the profiling session was "
         "stopped."
     )
@@ -179,6 +179,19 @@ def test_what_was_in_flight_when_nsys_stopped_is_no_loss(tmp_path: Path) -> None
     path = write_nsys(tmp_path / "a.sqlite", [torn], RANKS, diagnostics=[said])
     whole = write_nsys(tmp_path / "b.sqlite", [rows], RANKS)
     assert analyse([path], Known()).figures == analyse([whole], Known()).figures
+
+
+def test_more_than_can_be_in_flight_is_a_loss(tmp_path: Path) -> None:
+    rows = kernels()
+    step = len([row for row in rows if row.step == 3 and row.inside])
+    for count, refused in ((2 * step, False), (2 * step + 1, True)):
+        said = f"Number of incomplete CUPTI events dropped: {count}. Incomplete events appear ..."
+        path = write_nsys(tmp_path / f"{count}.sqlite", [rows], RANKS, diagnostics=[said])
+        if refused:
+            with pytest.raises(TraceError, match=rf"lost .{count} incomplete ones, more than the"):
+                matched([path])
+        else:
+            matched([path])
 
 
 def test_kernels_of_no_graph(tmp_path: Path) -> None:
