@@ -1,13 +1,13 @@
 """Drives Nsight Systems through a session around what a running server does meanwhile.
 
 The server is started under ``nsys launch``, which collects nothing yet; ``start`` and ``stop``
-frame what is collected. The session stays until the server has ended: ``shutdown --kill=none`` leaves the
-server alone but ends ``nsys launch`` above it (seen with 2025.3), which is the process that is
-watched for as long as the server serves. Switches by sub-command as in
-NVIDIA Nsight Systems' User Guide, 2026.2: what is traced goes to ``launch``, what is sampled to
-``start``. A ``start`` for a session that nobody knows makes one and ends well (tried with 2025.3),
-so the session is asked for first. Each way in which a report can fail to be one has a class and a
-message of its own.
+frame what is collected. The session stays until the server has ended: ``shutdown --kill=none``
+leaves the server alone but ends ``nsys launch`` above it (seen with 2025.3), which is the process
+that is watched for as long as the server serves. Switches by sub-command as in NVIDIA Nsight
+Systems' User Guide, 2026.2: what is traced goes to ``launch``, what is sampled to ``start``. A
+``start`` for a session that nobody knows makes one and ends well (tried with 2025.3), so the
+session is asked for first. Each way in which a report can fail to be one has a class and a message
+of its own.
 """
 
 from __future__ import annotations
