@@ -14,12 +14,11 @@ from evals import JOBS
 from evals.comm_kernels.nsys_capture import end_session, session_in
 from evals.job import Endpoint, JobSettings, Outcome
 from launchers.failures import FailureClass, ServerError
-from launchers.gpu_sampler import Sampling, sampled
 from launchers.health import SGLANG_HEALTH
 from launchers.local import Server, launched
 from launchers.mixed_comm.requirements import FORBID_VARIABLE, MULTICAST_OFF
 from launchers.process import Process, StillRunning, run_to_end
-from pipeline.gpu_rule import breach
+from pipeline.gpu_watch import gpus_watched, with_gpus
 from pipeline.keeper import Keeper, first_line, now, standing
 from pipeline.observe import Observer
 from pipeline.plan import Cell, Launch, Plan
@@ -176,9 +175,9 @@ class LaunchRun:
         ending: BaseException | None = None
         premises: list[PremiseResult] = []
         try:
-            with self._sampled(place) as sampling:
+            with gpus_watched(self.plan, self.launch, place) as sampling:
                 outcome = self._outcome(cell, server, place)
-            outcome = self._kept_rule(cell, outcome, sampling)
+            outcome = with_gpus(self.plan, cell, outcome, sampling)
             server.check_alive()
             if outcome.status == "ok":
                 evidence = observer.evidence(outcome.details.get("kernels"))
@@ -201,29 +200,6 @@ class LaunchRun:
         )  # fmt: skip
         if ending is not None and not isinstance(ending, ServerError):
             raise ending
-
-    @contextmanager
-    def _sampled(self, place: CellFolder) -> Iterator[Sampling | None]:
-        """The server's GPUs watched while a cell runs; None where none serves."""
-        if (self.plan.engine, self.plan.device) != ("sglang", "cuda"):
-            yield None
-            return
-        with sampled(place.gpu_samples, {**os.environ, **self.launch.env}) as sampling:
-            yield sampling
-
-    def _kept_rule(self, cell: Cell, outcome: Outcome, sampling: Sampling | None) -> Outcome:
-        """The outcome with what its GPUs did; invalid if that breaks the experiment's rule."""
-        if sampling is None:
-            return outcome
-        summary = sampling.summary()
-        outcome = replace(outcome, details={**outcome.details, "gpu": summary})
-        rule = self.plan.gpu_rule
-        if rule is None or cell.kind != "latency" or outcome.status != "ok":
-            return outcome
-        broken = breach(rule, summary)
-        if broken is None:
-            return outcome
-        return replace(outcome, status="invalid", failure_class=broken[0], reason=broken[1])
 
     def _outcome(self, cell: Cell, server: Server, place: CellFolder) -> Outcome:
         job = JOBS[cell.kind]

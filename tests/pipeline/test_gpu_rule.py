@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from rich.console import Console
 
 from evals.job import Outcome
 from launchers.gpu_sampler import Sampling
 from pipeline.gpu_rule import GpuRule, breach
-from pipeline.launch_run import LaunchRun
+from pipeline.gpu_watch import with_gpus
 from pipeline.plan import Plan
-from pipeline.progress import display
-from pipeline.run_folder import RunFolder
 from tests.pipeline.builders import make_plan_for_test
 
 
@@ -77,23 +73,18 @@ class _Throttled(Sampling):
         return _seen({"hw_thermal_slowdown": 0.5})
 
 
-def _judged(plan: Plan, job: str, tmp_path: Path) -> Outcome:
-    launch = plan.launches[0]
-    folder = RunFolder(tmp_path)
-    with display(plan, Console(quiet=True)) as shown:
-        run = LaunchRun(plan, launch, folder, folder.launch(launch.id), 1, shown)
-    (cell,) = (cell for cell in launch.cells if cell.job == job)
-    good = Outcome(status="ok", metrics={"median_itl_ms": 1.0})
-    return run._kept_rule(cell, good, _Throttled())
+def _judged(plan: Plan, job: str) -> Outcome:
+    (cell,) = (cell for cell in plan.launches[0].cells if cell.job == job)
+    return with_gpus(plan, cell, Outcome(status="ok", metrics={"median_itl_ms": 1.0}), _Throttled())
 
 
-def test_only_a_latency_cell_and_only_by_the_rule(tmp_path: Path) -> None:
+def test_only_a_latency_cell_and_only_by_the_rule() -> None:
     plan = make_plan_for_test()
     ruled = plan.model_copy(update={"gpu_rule": GpuRule()})
-    kept = _judged(plan, "latency", tmp_path)
+    kept = _judged(plan, "latency")
     assert (kept.status, kept.details["gpu"]["gpus"][0]["gpu"]) == ("ok", 3)
-    dropped = _judged(ruled, "latency", tmp_path)
+    dropped = _judged(ruled, "latency")
     assert (dropped.status, dropped.failure_class) == ("invalid", "throttled")
     assert "hw_thermal_slowdown in 50.0%" in dropped.reason
     assert dropped.metrics == {"median_itl_ms": 1.0}
-    assert _judged(ruled, "gsm8k", tmp_path).status == "ok"
+    assert _judged(ruled, "gsm8k").status == "ok"
