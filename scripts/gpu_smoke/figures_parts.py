@@ -15,7 +15,7 @@ __all__ = ["checkref", "doctor", "hang", "nsys", "probes"]
 
 
 def probes(root: Path) -> list[str]:
-    """What SGLang's profiler costs, and when the GPU's memory is free."""
+    """What SGLang's profiler costs; seconds from TERM until memory and server were gone."""
     part = newest_part(root, "probes/probes.json")
     if part is None:
         return []
@@ -23,10 +23,11 @@ def probes(root: Path) -> list[str]:
     itls, release = found["profiler"], found["release"]
     cost = median(itls["during"]) / median(itls["before"])
     rows = [[when, _ms(itls[when])] for when in ("before", "during", "after")]
+    freed = release["released_after_s"]
     told = (
-        f"With the profiler on a token takes {cost:.2f} times as long. The server was gone "
-        f"{release['stopped_after_s']:.1f} s after TERM, the GPU's memory "
-        f"{release['released_after_s']:.1f} s later."
+        f"With the profiler on a token takes {cost:.2f} times as long. The GPU's memory was "
+        f"{'not free a minute' if freed is None else f'free {freed:.1f} s'} after TERM, the server "
+        f"gone after {release['stopped_after_s']:.1f} s."
     )
     head = ["profiler", "median ITL"]
     return [f"{source}; median ITL in ms of equal runs:", "", *table(head, rows), "", told]
@@ -42,7 +43,8 @@ def nsys(root: Path) -> list[str]:
     told = (
         f"{seen.ranks} ranks, {seen.steps} steps: communication {_three(seen.with_imbalance_ms)} "
         f"ms a step, {_three(seen.without_imbalance_ms)} without imbalance ({families} kernels), "
-        f"other kernels {_three(seen.compute_ms)} ms."
+        f"other kernels {_three(seen.other_kernels_ms)} ms; nothing runs for "
+        f"{_three(seen.gaps_ms)} ms of a traced step's {_three(seen.step_ms)}."
     )
     return [f"{source_of(found[-1], root)}. {told}"]
 

@@ -133,7 +133,8 @@ def traces(root: Path) -> list[str]:
     """Kernels and times of a decode step, of every traced launch; ms."""
     head = [
         "run", "launch", "ranks", "steps", "kernels a step", "communication kernels",
-        "communication, ms", "without imbalance, ms", "other kernels, ms", "traced step, ms",
+        "communication, ms", "without imbalance, ms", "other kernels, ms", "nothing runs, ms",
+        "traced step, ms", "sum of other kernels, ms",
     ]  # fmt: skip
     sources, rows = [], []
     for name in _TRACED:
@@ -161,8 +162,10 @@ def _traced(run: KeptRun) -> Iterator[list[str]]:
             f"{times['kernels_per_step']:g}",
             f"{times['with_imbalance_ms']:.3f}",
             _ms(times["without_imbalance_ms"]),
-            f"{times['compute_ms']:.3f}",
+            _ms(times["other_kernels_ms"]),
+            _ms(times["gaps_ms"]),
             _ms(times["step_ms"]),
+            f"{times['compute_ms']:.3f}",
         ]
 
 

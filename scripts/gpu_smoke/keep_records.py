@@ -1,7 +1,8 @@
 """Keeps the records of a session on a GPU: small, without the machine's names, reports rebuilt.
 
 RESULTS is what onhost.sh packed, unpacked. TARGET gets the same layout; what lies there stays, but
-for runs and files that are kept anew. Nothing is written where something still names a machine.
+for runs and files that are kept anew. Nothing is written while a text matches one of clean.py's
+patterns of names, or where anything fails.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from evals.comm_kernels.table import TraceError
@@ -27,6 +29,9 @@ __all__ = ["keep"]
 
 _LIMIT_BYTES = 1_500_000
 _TOLD = 20
+_MAIN = "/pipeline/__main__.py"
+# No --replace changes what is in these.
+_TRACES = (".gz", ".sqlite")
 
 # Besides runs.
 _PARTS: dict[str, Change] = {
@@ -40,7 +45,7 @@ _PARTS: dict[str, Change] = {
 
 
 def main() -> int:
-    """Exit code 1 when something still names a machine, is too large, or is not there."""
+    """Exit code 1 when something may still name a machine, is too large, or is not there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("target", type=Path)
@@ -59,7 +64,7 @@ def main() -> int:
     if not all(old and new for old, new in replaced):
         parser.error("--replace: write OLD=NEW")
     try:
-        keep(
+        absent = keep(
             options.results, options.target, named=options.run, parts=not options.no_parts,
             replaced=replaced, limit=options.limit,
         )  # fmt: skip
@@ -67,6 +72,8 @@ def main() -> int:
         print(f"refused: {error}", file=sys.stderr)
         return 1
     print("\n".join(_sizes(options.target)))
+    if absent:
+        print(f"not in {options.results}: {', '.join(absent)}")
     return 0
 
 
@@ -78,8 +85,10 @@ def keep(
     parts: bool = True,
     replaced: Sequence[tuple[str, str]] = (),
     limit: int = _LIMIT_BYTES,
-) -> None:
+) -> list[str]:
     """Write the target anew: what was there, the runs, and what else the session left.
+
+    It is made beside the target and takes its place when all is well.
 
     Args:
         results: With runs/NAME/ID in it.
@@ -89,26 +98,49 @@ def keep(
         replaced: Texts with what to write for them.
         limit: Bytes of the whole target.
 
+    Returns:
+        Files besides runs that were asked for and are not in the results.
+
     Raises:
-        KeepError: Something still names a machine, is too large, or is not there.
+        KeepError: Something may still name a machine, is too large, or is not there.
         evals.comm_kernels.table.TraceError: A trace cannot be read.
         pipeline.records.RecordError: A run is damaged.
     """
     runs = _runs(results, named)
-    cleaner = Cleaner(_hosts(runs), replaced)
-    with tempfile.TemporaryDirectory() as folder:
-        stage = Path(folder) / "kept"
-        if target.exists():
-            shutil.copytree(target, stage)
+    wanted = _PARTS if parts else {}
+    absent = [name for name in wanted if not (results / name).exists()]
+    if not runs and len(absent) == len(wanted):
+        looked = ", ".join(["runs/NAME/ID/plan.json", *wanted])
+        raise KeepError(f"{results}: nothing to keep; looked for {looked}")
+    cleaner = _cleaner(runs, replaced)
+    with _beside(target) as stage:
         for run in runs:
             keep_run(run, stage / run.relative_to(results), cleaner)
-        if parts:
-            keep_files(results, stage, _PARTS, cleaner)
+        keep_files(results, stage, wanted, cleaner)
         (stage / "README.md").write_text(page(stage), encoding="utf-8")
         _refuse_names(stage)
         _refuse_size(stage, limit)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(stage, target)
+    return absent
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A copy of the target in the same file system, which replaces it unless an error comes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".keep-", dir=target.parent) as folder:
+        stage, old = Path(folder) / "new", Path(folder) / "old"
+        if target.exists():
+            shutil.copytree(target, stage)
+        stage.mkdir(exist_ok=True)
+        yield stage
+        if target.exists():
+            target.rename(old)
+        try:
+            stage.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
 
 
 def _runs(results: Path, named: Sequence[str] | None) -> list[Path]:
@@ -123,22 +155,42 @@ def _runs(results: Path, named: Sequence[str] | None) -> list[Path]:
     return found
 
 
-def _hosts(runs: Sequence[Path]) -> set[str]:
-    notes = (json.loads((run / "provenance.json").read_text(encoding="utf-8")) for run in runs)
-    return {str(note["machine"]["host"]) for note in notes}
+def _cleaner(runs: Sequence[Path], replaced: Sequence[tuple[str, str]]) -> Cleaner:
+    notes = [json.loads((run / "provenance.json").read_text(encoding="utf-8")) for run in runs]
+    mains = [str(note["run"]["command"][0]) for note in notes]
+    return Cleaner(
+        hosts=[str(note["machine"]["host"]) for note in notes],
+        roots=[main.removesuffix(_MAIN) for main in mains if main.endswith(_MAIN)],
+        replaced=replaced,
+    )
 
 
 def _refuse_names(stage: Path) -> None:
     found = [
-        f"{path.relative_to(stage)}:{leak.line}: {leak.what}: {leak.text}"
+        (path, f"{path.relative_to(stage)}:{leak.line}: {leak.what}: {leak.text}")
         for path in _files(stage)
         for text in texts(path)
         for leak in leaks(text)
     ]
+    fixed = [told for path, told in found if path.suffix in _TRACES]
+    others = [told for path, told in found if path.suffix not in _TRACES]
+    advice = {
+        "give --replace OLD=NEW": others,
+        "no --replace reaches into a trace, so leave the run out with --run": fixed,
+    }
     if found:
-        more = [f"... and {len(found) - _TOLD} more"] if len(found) > _TOLD else []
-        told = "\n".join([*found[:_TOLD], *more])
-        raise KeepError(f"these would still name a machine; give --replace OLD=NEW:\n{told}")
+        raise KeepError(
+            "\n".join(
+                f"these may still name a machine; {what}:\n{_some(lines)}"
+                for what, lines in advice.items()
+                if lines
+            )
+        )
+
+
+def _some(lines: Sequence[str]) -> str:
+    more = [f"... and {len(lines) - _TOLD} more"] if len(lines) > _TOLD else []
+    return "\n".join([*lines[:_TOLD], *more])
 
 
 def _refuse_size(stage: Path, limit: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sqlite3
 import tempfile
@@ -20,7 +21,15 @@ from scripts.gpu_smoke import small, small_sets
 from scripts.gpu_smoke.clean import Cleaner
 from scripts.gpu_smoke.small_nsys import nsys
 
-__all__ = ["TRACE_LIMIT_BYTES", "Change", "KeepError", "as_it_is", "keep_files", "keep_run"]
+__all__ = [
+    "TRACE_LIMIT_BYTES",
+    "Change",
+    "KeepError",
+    "as_it_is",
+    "differing",
+    "keep_files",
+    "keep_run",
+]
 
 TRACE_LIMIT_BYTES = 100_000
 _EXPORT_LIMIT_BYTES = 400_000
@@ -142,22 +151,24 @@ def _figures(folder: Path) -> Mapping[str, Any]:
 
 
 def _demand_equal(source: Path, whole: Any, kept: Any) -> None:  # noqa: ANN401 - JSON
-    found = next(_differing(whole, kept, ""), None)
+    found = next(differing(whole, kept), None)
     if found is not None:
         raise KeepError(f"{source}: made small, servegate reads something else from it: {found}")
 
 
-def _differing(one: Any, other: Any, where: str) -> Iterator[str]:  # noqa: ANN401 - JSON
+def differing(one: Any, other: Any, where: str = "") -> Iterator[str]:  # noqa: ANN401 - JSON
+    """Where two JSON values differ: floats by over a millionth, NaN from all that is not NaN."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         for key, value in one.items():
-            yield from _differing(value, other[key], f"{where}.{key}")
+            yield from differing(value, other[key], f"{where}.{key}")
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple):
         if len(one) != len(other):
             yield f"{where} has {len(other)} entries where {len(one)} were"
         for number, (left, right) in enumerate(zip(one, other, strict=False)):
-            yield from _differing(left, right, f"{where}[{number}]")
+            yield from differing(left, right, f"{where}[{number}]")
     elif isinstance(one, float) and isinstance(other, float):
-        if abs(one - other) > _CLOSE * max(abs(one), abs(other)):
+        both_nan = math.isnan(one) and math.isnan(other)
+        if not both_nan and not math.isclose(one, other, rel_tol=_CLOSE):
             yield f"{where} is {other} and was {one}"
     elif one != other:
         yield f"{where} is {str(other)[:200]} and was {str(one)[:200]}"

@@ -48,7 +48,7 @@ doctor() {
 weights() {
   [ -e "$S/models/smollm2/model.safetensors" ] && return
   cp "$PAYLOAD"/*/weights.*.xz "$S/" 2> /dev/null   # each part comes with a call of its own
-  [ "$(ls "$S"/weights.*.xz 2> /dev/null | wc -l)" = 2 ] || { echo "weights: the other part is not here yet"; return; }
+  [ "$(ls "$S"/weights.*.xz 2> /dev/null | wc -l)" = 2 ] || { echo "weights: the other part is not here yet"; return 1; }
   for f in "$S"/weights.*.xz; do unxz_ "$f" || return 1; done > "$S/model.gguf"
   [ -n "$ENGINE" ] || py -m scripts.gpu_smoke.weights "$S/model.gguf" "$S/models/smollm2"
 }
@@ -67,7 +67,10 @@ hang() {
   local rc=$?; grep '^hang' "$R/hang.txt" | cut -c1-300; say "hang ended with $rc"
 }
 answers() { measured "$E-answers.yaml" 100 "${1:-400}"; }
-together() { checkref & hang & answers 330 & wait; }
+together() {
+  [ -n "$ENGINE" ] || [ -e "$S/models/smollm2/model.safetensors" ] || { say "together left out: no weights yet"; return; }
+  checkref & hang & answers 330 & wait
+}
 speed() { measured "$E-smoke.yaml" "${LAUNCH_S:-112}" 600; }
 traces() { measured experiments/ungated/h100-traces.yaml 80 150; }
 comm2() { measured experiments/ungated/h100x2-comm.yaml 95 420; }
@@ -78,22 +81,27 @@ probes() {
 }
 nsys() { under_nsys experiments/ungated/h100-nsys.yaml; }
 nsys2() { under_nsys experiments/ungated/h100x2-nsys.yaml; }
-under_nsys() { # EXPERIMENT: servegate's own capture; what it leaves is trimmed before it is packed
+under_nsys() { # EXPERIMENT: servegate's own capture; FILE.small marks an export that was made small
   scripts/gpu_smoke/nsys_path.sh "$S" "$S/nsys" || return 1
   PATH=$S/nsys:$PATH measured "$1" 90 240
   echo "sessions left:"; timeout 20 "$S/nsys/nsys" sessions list; ps -eo pid,ppid,args | grep -i '[n]sys' | cut -c1-150
-  local raw
+  local raw rc=0
   for raw in "$R"/runs/*nsys/*/launches/*/cells/*/traces/*.sqlite; do
     [ -e "$raw" ] || { echo "nsys left no export"; return 1; }
-    py -m scripts.gpu_smoke.trim_nsys "$raw" "$raw.trimmed" && mv "$raw.trimmed" "$raw"
+    rm -f "$raw.trimmed"
+    py -m scripts.gpu_smoke.small_nsys "$raw" "$raw.trimmed" && mv "$raw.trimmed" "$raw" && touch "$raw.small" || rc=1
   done
+  return $rc
 }
 
 declare -A NEED=([setup]=20 [doctor]=30 [weights]=30 [together]=200 [checkref]=120 [hang]=150 [answers]=120
   [speed]=130 [traces]=90 [probes]=110 [comm2]=110 [nsys]=130 [nsys2]=130)
 pack() {
-  # A report of nsys holds the environment of what it traced: only the trimmed tables leave the host.
-  rm -rf "$R"/probes/profile/*.tmp; find "$R/runs" \( -name '*.nsys-rep' -o -name '*.qdstrm' \) -delete
+  # What nsys leaves holds the environment of what it traced: only exports that were made small, and not
+  # written since, leave the host.
+  rm -rf "$R"/probes/profile/*.tmp
+  find "$R" \( -name '*.nsys-rep' -o -name '*.qdstrm' -o -name '*.trimmed' -o -name '*.sqlite-*' \) -delete
+  find "$R" -name '*.sqlite' -exec bash -c '[ -e "$0.small" ] && [ ! "$0" -nt "$0.small" ] || rm -f "$0"' {} \;
   if command -v xz > /dev/null; then tar cf - -C "$S" results | xz -T0 -3 > "$OUT/results.tar.xz"
   else tar czf "$OUT/results.tar.gz" -C "$S" results; fi
   ls -la "$OUT"; say "packed"

@@ -21,7 +21,7 @@ if [ ! -e "$W/wheels/.done" ]; then
   touch "$W/wheels/.done"
 fi
 
-# One tree that goes first on PYTHONPATH. What no single H100 with these flags ever loads is left out.
+# One tree that goes first on PYTHONPATH. What no H100 with these flags ever loads is left out.
 rm -rf "$W/site"; mkdir -p "$W/site"
 "$PY" -m pip install -q --no-index --no-deps --no-compile --root-user-action ignore --target "$W/site" "$W"/wheels/*.whl
 unzip -q -o "$W"/kernel/*.whl -d "$W/site" -x 'sgl_kernel/flash_ops*' 'sgl_kernel/infllm_ops*' \

@@ -1,4 +1,8 @@
-"""One server: what SGLang's profiler costs, and when the GPU's memory is free after its stop."""
+"""One server: what SGLang's profiler costs, and how long after TERM it and its memory are gone.
+
+Both times of ``release`` are seconds from TERM: ``stopped_after_s`` until the server was gone,
+``released_after_s`` until the GPU's memory was free, which may come first.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +86,7 @@ def _free() -> int | None:
 
 
 class _Watch:
-    """Notes, from a thread of its own, when the memory is free again."""
+    """Notes, from a thread of its own, when the memory is free again; made just before TERM."""
 
     def __init__(self, wanted: int | None) -> None:
         self._began = time.monotonic()
@@ -99,7 +103,7 @@ class _Watch:
             time.sleep(_LOOK_S)
 
     def wait(self) -> float | None:
-        """Seconds from the signal to stop until the memory was free; None: not in a minute."""
+        """Seconds from TERM until the memory was free; None: not in a minute."""
         self._thread.join()
         return self._after
 

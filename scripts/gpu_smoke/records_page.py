@@ -16,15 +16,20 @@ _PARTS = {
     "doctor.txt": "`servegate doctor`, as a table",
     "doctor.json": "the same for `h100-smoke.yaml`, as JSON",
     "hang/hang.json": "stacks of the scheduler that was stopped with SIGSTOP, and the record",
-    "probes/probes.json": "what SGLang's profiler costs; when the GPU's memory is free",
+    "probes/probes.json": "what SGLang's profiler costs; when the GPU's memory is free after TERM",
     "checkref/agreement.json": "three servers against float32",
-    "nsys/decode.sqlite": "of an Nsight Systems capture by `h100x2-nsys` the last nine replays of "
-    "each rank, cut off where nsys stopped, and what nsys said of that",
+    "nsys/decode.sqlite": "the last nine replays of each rank, the last one cut off where nsys "
+    "stopped, and what nsys said of that: by `scripts.gpu_smoke.small_nsys` with `--last 9` from "
+    "the capture of run `h100x2-nsys/20261124T183258Z-72d0c9c4` (arm `nccl`, TP 2, batch 16, 1,500 "
+    "tokens an answer; begun 2026-11-24 18:32 UTC on the same kind of machine, started anew). What "
+    "was brought from the host had lost nsys's words; they are put back from the run's record, "
+    "which that day's servegate called invalid for them; it now leaves out the step cut off",
 }
 _MADE = f"""\
 ## How they were made
 
-`python -m scripts.gpu_smoke.keep_records RESULTS FOLDER` copied them from what the host sent back.
+`python -m scripts.gpu_smoke.keep_records RESULTS FOLDER` copied the runs and files from what the
+host sent back, but for a file that says above how it came.
 
 Dropped: logs of jobs, attempts that were broken off, and every file that a report does not need. Of
 the first good launch of a run on the clock or on several GPUs there are also `server_info.json`,
@@ -37,7 +42,8 @@ where a report or the figures of a trace would come out otherwise.
 
 Nothing else was changed but these names: `/gpu` is the work folder on the host, `/servegate` the
 repository there, `/python` the interpreter's environment, `/scratch` a temporary file, `host` the
-machine; cards are numbered, and the host's mark was cut off its kernel's version.
+machine; cards are numbered, and the host's mark was cut off its kernel's version. Nothing that was
+kept matches the patterns of names in `scripts/gpu_smoke/clean.py`; other names it cannot know.
 
 The reports are built from these records. After a change to servegate that changes reports:
 `servegate report FOLDER/runs/NAME/ID`.

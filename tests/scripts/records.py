@@ -9,6 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "docs" / "h100"
+GPU_PAGE = ROOT / "docs" / "gpu.md"
 RUNS = sorted(path.parent for path in RECORDS.glob("*/runs/*/*/plan.json"))
 
 

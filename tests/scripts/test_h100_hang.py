@@ -72,4 +72,8 @@ def test_the_page_tells_the_newest_probes() -> None:
     told = "\n".join(probes(RECORDS))
     itls = found["profiler"]
     assert f"{itls['during'][0] / sorted(itls['before'])[1]:.2f} times as long" in told
-    assert f"{found['release']['stopped_after_s']:.1f} s after TERM" in told
+    release = found["release"]
+    # Both are seconds from TERM: the memory is free long before the process has ended.
+    assert release["released_after_s"] < release["stopped_after_s"]
+    assert f"memory was free {release['released_after_s']:.1f} s after TERM" in told
+    assert f"the server gone after {release['stopped_after_s']:.1f} s." in told

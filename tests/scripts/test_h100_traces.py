@@ -16,7 +16,9 @@ import pytest
 from evals.comm_kernels.analysis import Known, analyse
 from evals.comm_kernels.files import trace_files
 from evals.comm_kernels.outcome import outcome_of
-from tests.scripts.records import RECORDS, RUNS, events, name_of, read
+from scripts.gpu_smoke.figures_parts import nsys
+from scripts.gpu_smoke.figures_runs import traces
+from tests.scripts.records import GPU_PAGE, RECORDS, RUNS, events, name_of, read
 
 CELLS = sorted(
     path.parent for run in RUNS for path in run.glob("launches/*/cells/*/traced.json")
@@ -116,8 +118,7 @@ def test_a_step_has_as_many_kernels_as_a_replay_and_as_the_record_says(cell: Pat
     first = min(each[0], key=lambda kernel: kernel[1])[0]
     replayed = [kernel for kernel in each[0] if kernel[0] == first]
     assert told(cell)["kernels"] == record["counts"]["kernels"]
-    if len(each[0]) % len(replayed) == 0:  # a torn first replay has fewer
-        assert len(replayed) == record["counts"]["kernels"]
+    assert len(replayed) == record["counts"]["kernels"]
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=id_of)
@@ -142,6 +143,41 @@ def test_nsys_sums_are_within_a_percent_too_and_its_torn_end_is_left_out() -> No
         whole = zip(*(steps[1:] for steps in each), strict=True)
         own = median(fmean(rank[which] for rank in step) for step in whole)
         assert told_ms == pytest.approx(own / 1000, rel=0.01), which
+
+
+def test_the_page_tells_other_kernels_as_the_record_does() -> None:
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in traces(RECORDS)]
+    [head] = [cells for cells in lines if cells[:2] == ["run", "launch"]]
+    rows = {(cells[0], cells[1]): dict(zip(head, cells, strict=True)) for cells in lines if cells}
+    metrics = {
+        (cell.parents[4].name, cell.parents[1].name): read(cell / "record.json")["metrics"]
+        for cell in CELLS
+    }
+    timed = {key: found for key, found in metrics.items() if "other_kernels_ms" in found}
+    assert len(timed) >= 4
+    for key, found in timed.items():
+        row = rows[key]
+        assert row["other kernels, ms"] == f"{found['other_kernels_ms']:.3f}"
+        assert row["nothing runs, ms"] == f"{found['gaps_ms']:.3f}"
+        assert row["traced step, ms"] == f"{found['traced_step_ms']:.3f}"
+
+
+def test_longer_contexts_alone_make_other_kernels_longer_under_nsys() -> None:
+    [cell] = [cell for cell in CELLS if "h100x2-comm" in str(cell) and "00-nccl-dp1" in str(cell)]
+    before = analyse(trace_files(cell / "traces"), Known()).figures
+    under = analyse([_NSYS], Known()).figures
+    attention = "_fwd_grouped_kernel_stage1"
+    one, other = before.compute[attention], under.compute[attention]
+    assert f"{other:.2f} ms a step in place of {one:.2f}" in GPU_PAGE.read_text(encoding="utf-8")
+    assert under.compute_ms - other == pytest.approx(before.compute_ms - one, rel=0.01)
+
+
+def test_the_page_tells_other_kernels_under_nsys_as_a_report_does() -> None:
+    seen = analyse([_NSYS], Known()).figures
+    [told] = nsys(RECORDS)
+    assert (
+        f"other kernels {seen.other_kernels_ms:.3f} ms; nothing runs for {seen.gaps_ms:.3f}" in told
+    )
 
 
 def test_both_profilers_see_the_same_collectives() -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.gpu_smoke import small, small_sets
-from scripts.gpu_smoke.small_nsys import nsys
 
 
 def lines(*rows: dict[str, Any]) -> str:
@@ -130,39 +126,3 @@ def test_a_trace_without_graphs_keeps_what_launched_its_kernels() -> None:
 def test_a_trace_of_a_cpu_is_not_made_small() -> None:
     with pytest.raises(ValueError, match="no kernel of a GPU"):
         small.trace(json.dumps({"traceEvents": [event("cpu_op", "aten::mm")]}).encode())
-
-
-def test_an_export_of_nsys_keeps_the_columns_and_names_that_are_read(tmp_path: Path) -> None:
-    source, target = tmp_path / "a.sqlite", tmp_path / "b" / "b.sqlite"
-    with closing(sqlite3.connect(source)) as base:
-        base.executescript(
-            """
-            CREATE TABLE StringIds (id INTEGER PRIMARY KEY, value TEXT);
-            INSERT INTO StringIds VALUES (1, 'k'), (2, 'cudaGraphLaunch_v10000'), (3, 'cudaFree');
-            CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INTEGER, "end" INTEGER, deviceId INTEGER,
-              streamId INTEGER, correlationId INTEGER, globalPid INTEGER, demangledName INTEGER,
-              graphNodeId INTEGER, gridX INTEGER);
-            INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (10, 12, 0, 7, 5, 1, 1, 9, 64);
-            INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (2, 3, 0, 7, 4, 1, 1, 9, 64);
-            INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (13, 14, 0, 7, 6, 1, 1, NULL, 64);
-            CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME (globalTid INTEGER, correlationId INTEGER,
-              nameId INTEGER, returnValue INTEGER);
-            INSERT INTO CUPTI_ACTIVITY_KIND_RUNTIME VALUES (1, 5, 2, 0), (1, 6, 3, 0);
-            CREATE TABLE TARGET_INFO_SYSTEM_ENV (name TEXT, value TEXT);
-            """
-        )
-        base.commit()
-    nsys(source, target, last=1)
-    with closing(sqlite3.connect(target)) as base:
-        found = {row[0] for row in base.execute("SELECT name FROM sqlite_master")}
-        assert found == {
-            "StringIds", "CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_RUNTIME"
-        }  # fmt: skip
-        assert base.execute("SELECT * FROM CUPTI_ACTIVITY_KIND_KERNEL").fetchall() == [
-            (10, 12, 0, 7, 5, 1, 1, 1)
-        ]
-        assert base.execute("SELECT value FROM StringIds ORDER BY id").fetchall() == [
-            ("k",), ("cudaGraphLaunch_v10000",)
-        ]  # fmt: skip
-        calls = base.execute("SELECT correlationId FROM CUPTI_ACTIVITY_KIND_RUNTIME").fetchall()
-        assert calls == [(5,)]
