@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,12 @@ if verb == "launch":
     child = subprocess.Popen(rest)
     while child.poll() is None and names.read_text():
         time.sleep(0.05)
-    names.write_text("")
+    if not (here / "stubborn").exists():
+        names.write_text("")
     sys.exit(child.poll() or 0)
 if verb == "shutdown":
+    if (here / "stubborn").exists():
+        sys.exit(9)
     names.write_text("")
 if verb == "sessions":
     print("ID TIME STATE LAUNCH NAME")
@@ -59,11 +63,29 @@ if verb == "export":
 PAIRS = ((0, 1), (2, 3))
 
 
-def test_a_run_under_nsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "nsys").write_text(_NSYS.format(python=sys.executable), encoding="utf-8")
-    (tools / "nsys").chmod(0o755)
+JOB = {
+    "kind": "comm-kernels", "capture": "nsys", "concurrency": 2, "layers": 4, "deadline_s": 60,
+}  # fmt: skip
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on PATH with nsys in it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "nsys").write_text(_NSYS.format(python=sys.executable), encoding="utf-8")
+    (folder / "nsys").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def launch_note(tmp_path: Path) -> dict[str, Any]:
+    [path] = only_run(tmp_path).glob("launches/*/launch.json")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_run_under_nsys(tmp_path: Path, tools: Path) -> None:
     layer: list[Part] = [
         Compute(9_000, 31_000),
         Collective(REDUCE_SCATTER, 3_001, PAIRS),
@@ -73,16 +95,11 @@ def test_a_run_under_nsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ]
     kernels, answers = Schedule(ranks=4, steps=8, parts=layer * 4).run()
     write_nsys(tools / "made.sqlite", [kernels], 4)
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
-    job = {
-        "kind": "comm-kernels", "capture": "nsys", "concurrency": 2, "layers": 4,
-        "deadline_s": 60,
-    }  # fmt: skip
     file = experiment(
         tmp_path,
         arms={"nccl": {"preset": "nccl"}},
         layouts=[{"tp": 4, "attention_dp": [2], "ep": 4}],
-        jobs={"kernels": job},
+        jobs={"kernels": JOB},
         gates={},
     )
     done = servegate("run", file, "--out", tmp_path / "runs", "--exit-by", "records", cwd=tmp_path)
@@ -94,7 +111,20 @@ def test_a_run_under_nsys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert record["metrics"]["comm_without_imbalance_ms"] == pytest.approx(alone, abs=1e-9)
     assert record["metrics"]["comm_with_imbalance_ms"] == pytest.approx(waited, abs=1e-9)
     assert [p["state"] for p in record["premises"] if p["name"] == "decode kernels"] == ["proved"]
-    launch = next(only_run(tmp_path).glob("launches/*/launch.json"))
-    note = json.loads(launch.read_text(encoding="utf-8"))
+    note = launch_note(tmp_path)
     assert note["argv"][:2] == ["nsys", "launch"]
     assert (note["error"], note["tracer"]) == (None, None)
+
+
+def test_a_session_that_outlives_a_server_is_told(tmp_path: Path, tools: Path) -> None:
+    (tools / "stubborn").touch()
+    arm = {"preset": "nccl", "fake": {"faults": [{"kind": "crash_at_start"}]}}
+    file = experiment(tmp_path, arms={"nccl": arm}, jobs={"kernels": JOB}, gates={})
+    servegate("run", file, "--out", tmp_path / "runs", "--exit-by", "records", cwd=tmp_path)
+    (record,) = records(only_run(tmp_path)).values()
+    assert (record["status"], record["failure_class"]) == ("failed", "crash")
+    [session] = (tools / "names").read_text(encoding="utf-8").split()
+    told = launch_note(tmp_path)["tracer"]
+    assert told.startswith(f"the session {session} of nsys may still be there: nsys shutdown ended")
+    lines = (only_run(tmp_path) / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [e["reason"] for e in map(json.loads, lines) if e["event"] == "tracer_left"] == [told]
