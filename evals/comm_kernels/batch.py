@@ -16,10 +16,15 @@ __all__ = ["Batch", "NoDecode", "decoding"]
 
 _FIRST_TOKEN = 3  # an ordinary token; which one does not matter
 _END_S = 30.0
+# A request that SGLang refuses once its stream is open, such as one that is too long for the model,
+# ends with an event instead of a status (0.5.16 and 0.5.23: srt/entrypoints/http_server.py).
+_ERROR = b'data: {"error"'
 
 
 class NoDecode(RuntimeError):
-    """The batch did not decode for as long as it was needed."""
+    """The batch did not decode for as long as it was needed; the class of such a failure."""
+
+    failure_class = "no-decode"
 
 
 class Batch:
@@ -40,18 +45,21 @@ class Batch:
 
         Raises:
             NoDecode: They never came to decode together.
+            requests.RequestException: One of them failed.
         """
         count = self._settings.concurrency
         self._streams = [pool.submit(self._stream, number) for number in range(count)]
         for _ in self._streams:
             if not self._begun.acquire(timeout=self._settings.trace_timeout_s):
                 raise NoDecode("the batch never came to decode together")
+        self._raise_failed()
 
     def wait_steps(self, wanted: int) -> None:
         """Wait for so many steps from now on, one token of the first request each.
 
         Raises:
             NoDecode: The answers ended before, or nothing came for too long.
+            requests.RequestException: A request failed meanwhile.
         """
         timeout_s = self._settings.trace_timeout_s
         with self._more:
@@ -60,6 +68,7 @@ class Batch:
                 lambda: self._over or self._tokens >= first + wanted, timeout_s
             )
             seen = self._tokens - first
+        self._raise_failed()
         if not done:
             raise NoDecode(f"only {seen} of {wanted} tokens came within {timeout_s:g} s")
         if seen < wanted:
@@ -76,8 +85,8 @@ class Batch:
         """End what still decodes, and wait for it.
 
         Raises:
+            NoDecode: It goes on.
             requests.RequestException: A request had failed before.
-            TimeoutError: They go on.
         """
         self.leave()
         try:
@@ -93,11 +102,23 @@ class Batch:
         """Wait for the ends of all answers.
 
         Raises:
+            NoDecode: One goes on after so long.
             requests.RequestException: A request failed.
-            TimeoutError: They go on.
         """
+        try:
+            for stream in self._streams:
+                stream.result(timeout_s)
+        except TimeoutError as error:
+            raise NoDecode(
+                f"an answer went on for {timeout_s:g} s after it was ended; the server's log says "
+                "what it does"
+            ) from error
+
+    def _raise_failed(self) -> None:
+        """What a request failed with says more than that there are no tokens of it."""
         for stream in self._streams:
-            stream.result(timeout_s)
+            if stream.done():
+                stream.result()
 
     def _stream(self, number: int) -> None:
         """One request, until its end or that of the batch."""
@@ -122,14 +143,13 @@ class Batch:
                     timeout=(10, settings.trace_timeout_s),
                 ) as answer,
             ):
-                answer.raise_for_status()
-                for line in answer.iter_lines():
+                for _ in _events(answer, settings):
                     if self._ended.is_set():
                         return
-                    if line and not seen:
+                    if not seen:
                         seen = True
                         self._begun.release()
-                    if line and number == 0:
+                    if number == 0:
                         self._count()
         except requests.RequestException:
             if not self._ended.is_set():
@@ -145,6 +165,24 @@ class Batch:
             self._tokens += not over
             self._over = self._over or over
             self._more.notify_all()
+
+
+def _events(answer: requests.Response, settings: CommKernelsSettings) -> Iterator[bytes]:
+    """The lines of a stream that say something, one a token; raises where one says an error."""
+    if answer.status_code != requests.codes.ok:
+        raise _refused(f"HTTP {answer.status_code}: {answer.text}", settings)
+    for line in answer.iter_lines():
+        if line.startswith(_ERROR):
+            raise _refused(line.decode(errors="replace"), settings)
+        if line:
+            yield line
+
+
+def _refused(said: str, settings: CommKernelsSettings) -> requests.HTTPError:
+    return requests.HTTPError(
+        f"/generate with {settings.input_len} tokens in and {settings.output_len} out (input_len, "
+        f"output_len) answered {said[:300]}"
+    )
 
 
 @contextmanager

@@ -46,13 +46,10 @@ def main(given: Sequence[str] | None = None) -> int:
     settings = CommKernelsSettings.model_validate_json(options.settings)
     try:
         _trace(options.base_url, settings, cell)
-    except (_Failed, CaptureFailed) as error:
+    except (_Failed, NoDecode, CaptureFailed) as error:
         keep_failure(cell, error.failure_class, str(error))
         return EXIT_FAILED
-    except NoDecode as error:
-        keep_failure(cell, "no-decode", str(error))
-        return EXIT_FAILED
-    except (requests.RequestException, TimeoutError, ValueError, KeyError) as error:
+    except (requests.RequestException, ValueError, KeyError) as error:
         failure, reason = "errors", f"{type(error).__name__}: {error}"
         keep_failure(cell, failure, reason)
         return EXIT_FAILED

@@ -35,7 +35,10 @@ class CommKernelsSettings(JobSettings):
     concurrency: int = Field(default=16, ge=1, description="Requests that decode together.")
     input_len: int = Field(default=32, ge=1, description="Tokens of each prompt.")
     output_len: int = Field(
-        default=96, ge=8, description="Tokens of each answer; must outlast the traced steps."
+        default=96,
+        ge=8,
+        description="Tokens of each answer; must outlast the traced steps. Under "
+        "nsys 2048 where nothing is said, since nsys takes a second and more to begin.",
     )
     steps: int = Field(default=10, ge=4, description="Steps to trace; the first and last are cut.")
     layers: int | None = Field(

@@ -185,8 +185,8 @@ def test_both_profilers_see_the_same_collectives() -> None:
     kineto, nsys = told(cell), analyse([_NSYS], Known()).figures
     [family] = nsys.families
     assert (family, nsys.families[family].kernels_per_step) == ("nccl", kineto["kernels_per_step"])
-    # Launches of their own, other steps: near each other and not equal.
-    assert nsys.without_imbalance_ms == pytest.approx(kineto["without_imbalance_ms"], rel=0.05)
+    # Launches of their own, other steps: near each other and not equal. docs/gpu.md says 2 %.
+    assert nsys.without_imbalance_ms == pytest.approx(kineto["without_imbalance_ms"], rel=0.02)
 
 
 def test_a_dense_model_of_28_layers_speaks_58_times_a_step() -> None:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
+from evals.comm_kernels import batch as batch_module
 from evals.comm_kernels.batch import Batch, NoDecode, decoding
 from evals.comm_kernels.job import CommKernelsJob
 from evals.comm_kernels.settings import CommKernelsSettings
@@ -28,6 +29,8 @@ class Server(ThreadingHTTPServer):
         self.tokens = 0
         self.aborted = threading.Event()
         self.status = 200
+        self.error = b""
+        self.stalled = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -41,7 +44,12 @@ class Handler(BaseHTTPRequestHandler):
             assert asked == {"abort_all": True}
             self.server.aborted.set()
             return
+        if self.server.error:
+            self.wfile.write(self.server.error)
+            return
         for _ in range(asked["sampling_params"]["max_new_tokens"]):
+            while self.server.stalled.is_set():
+                time.sleep(_PACE_S)
             if self.server.aborted.is_set():
                 break
             self.wfile.write(b'data: {"text": "x"}\n\n')
@@ -106,9 +114,29 @@ def test_what_fails_meanwhile_does_not_wait_for_the_answers(server: Server) -> N
 
 
 def test_an_error_of_the_server_is_no_decode(server: Server) -> None:
-    server.status = 500
-    with pytest.raises(requests.HTTPError, match="500"), decoding(url(server), settings(8)):
-        pass
+    server.status, server.error = 500, b"out of memory"
+    with (
+        pytest.raises(requests.HTTPError, match="answered HTTP 500: out of memory"),
+        decoding(url(server), settings(8)),
+    ):
+        pytest.fail("nothing decodes")
+
+
+def test_an_answer_too_long_for_the_model_says_so_and_not_to_make_it_longer(server: Server) -> None:
+    # As SGLang 0.5.16 and 0.5.23 refuse it once the stream is open.
+    server.error = b'data: {"error":{"message":"Requested token count exceeds 2048"}}\n\n'
+    said = r"4 tokens in and 2048 out .*exceeds 2048"
+    with pytest.raises(requests.HTTPError, match=said), decoding(url(server), settings(2048)):
+        pytest.fail("nothing decodes")
+
+
+def test_answers_that_do_not_end_are_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_module, "_END_S", 0.05)
+    with decoding(url(server), settings(100_000)) as batch:
+        server.stalled.set()
+        with pytest.raises(NoDecode, match=r"went on for 0.05 s after it was ended"):
+            batch.end()
+        server.stalled.clear()
 
 
 def test_a_server_that_stalls(server: Server) -> None:
