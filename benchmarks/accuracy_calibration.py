@@ -29,6 +29,7 @@ from math import sqrt
 
 import numpy as np
 
+from pipeline.stats.group_sequential import make_design
 from pipeline.stats.power import (
     Comparison,
     Difficulty,
@@ -37,7 +38,6 @@ from pipeline.stats.power import (
     draw_differences,
     smallest_drop,
 )
-from pipeline.stats.sequential import make_design
 
 ALPHA = 0.05
 FALSE_PASS, CONCENTRATED_PASS = 0.055, 0.075

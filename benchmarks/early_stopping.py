@@ -24,9 +24,9 @@ from math import sqrt
 
 import numpy as np
 
+from pipeline.stats.group_sequential import Design, make_design
 from pipeline.stats.power import Comparison, Difficulty, Floats, Judge, ask_in_stages
 from pipeline.stats.power import draw_differences as draw
-from pipeline.stats.sequential import Design, make_design
 
 ALPHA = 0.05
 # More stages save a little more; a twelfth of few questions is too few for an alarm.

@@ -31,11 +31,11 @@ from scipy.special import stdtr, stdtrit
 
 from benchmarks.early_stopping import GSM8K, fixed_questions
 from pipeline.gate import Verdict, judge
-from pipeline.gate.sequential import needed
+from pipeline.gate.extra_launches import needed
 from pipeline.stats import launch_design
+from pipeline.stats.group_sequential import make_design
 from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.power import Comparison, Floats, Judge, ask_in_stages, draw_differences
-from pipeline.stats.sequential import make_design
 from tests.pipeline.builders import make_plan_for_test, make_run
 
 ALPHA, LIMIT = 0.05, 0.7

@@ -22,7 +22,7 @@ import orjson
 
 from benchmarks.generated_traces import Schedule, write_kineto
 from benchmarks.nsys_analysis import parts
-from evals.comm_kernels.analysis import Known, analyse
+from evals.comm_kernels.analysis.capture import Known, analyse
 
 RANKS, STEPS, ROUNDS = 8, 100, 3
 LIMIT, LEAST_HTA = 3.0, 5.0

@@ -1,7 +1,7 @@
 """Times ways to carry the fused operations between CPU ranks, and SGLang's own two collectives.
 
 Usage: python -m benchmarks.mixed_comm_exchange [RANKS] [gloo | shm]. Prints milliseconds a call on
-rank 0; shm (the default) is the backend of launchers/torch_cpu, which has collectives only. The
+rank 0; shm (the default) is the backend of the plugin torch_cpu, which has collectives only. The
 figure is the time of the reference handler's pair of operations over that of the four collectives
 that SGLang makes in their stead, at 8 rows: the handler must not be what makes an arm slower.
 """
@@ -17,9 +17,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from launchers.mixed_comm.handlers.reference import ReferenceHandler
-from launchers.mixed_comm.policy import Operation
-from launchers.torch_cpu.collectives import backend_name
+from servegate_sglang.mixed_comm.handlers.reference import ReferenceHandler
+from servegate_sglang.mixed_comm.policy import Operation
+from servegate_sglang.torch_cpu.collectives import backend_name
 
 ATTENTION_TP = 2
 WIDTH = 768

@@ -34,14 +34,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from pipeline.facts import Facts
 from pipeline.gate.model import Verdict
-from pipeline.history.accept import refusals
 from pipeline.history.baselines import select
-from pipeline.history.entry import Tonight, read_night
 from pipeline.history.judge import Rules, judge_night
 from pipeline.history.model import Acceptance, CellValue, Night, NightJudgement
+from pipeline.history.night import Tonight, read_night
+from pipeline.history.nightly import refusals
 from pipeline.history.store import History
+from pipeline.records.facts import Facts
 from pipeline.stats import mean_score
 from tests.pipeline.builders import make_plan_for_test, make_run
 

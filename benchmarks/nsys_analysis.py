@@ -31,7 +31,7 @@ from benchmarks.generated_traces import (
     Schedule,
     write_nsys,
 )
-from evals.comm_kernels.analysis import Known, analyse
+from evals.comm_kernels.analysis.capture import Known, analyse
 
 RANKS, STEPS, ROUNDS = 8, 2000, 7
 LIMIT, LIMIT_GB = 6.0, 1.5

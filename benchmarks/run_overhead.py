@@ -31,10 +31,10 @@ import yaml
 
 from evals import JOBS
 from evals.job import Endpoint
-from launchers.ports import free_port
-from pipeline.plan import Launch, Plan
-from pipeline.plan_text import shell_command
-from pipeline.run_folder import RunFolder
+from launchers.server.ports import free_port
+from pipeline.plan.model import Launch, Plan
+from pipeline.plan.text import shell_command
+from pipeline.records.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 OVERHEAD, SHARE = 0.03, 0.6

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evals.accuracy_files import FAILURE
-from evals.answer_log import write_whole
+from evals.accuracy.answer_log import write_whole
+from evals.accuracy.files import FAILURE
 
 if TYPE_CHECKING:
     import requests

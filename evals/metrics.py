@@ -35,7 +35,10 @@ class Metric:
 
 
 _BENCH = "sglang.benchmark.serving"
-_TRACE = "median over traced decode steps of the mean over ranks (evals/comm_kernels/figures.py):"
+_TRACE = (
+    "median over traced decode steps of the mean over ranks "
+    "(evals/comm_kernels/analysis/figures.py):"
+)
 
 
 def _times(name: str, label: str, digits: int, *, field: str | None = None) -> tuple[Metric, ...]:
@@ -43,48 +46,83 @@ def _times(name: str, label: str, digits: int, *, field: str | None = None) -> t
     theirs = name if field is None else field
     return tuple(
         Metric(
-            name=f"{statistic}_{name}_ms", label=f"{statistic} {label}", unit="ms",
-            better="lower", digits=digits, source=f"{_BENCH} {statistic}_{theirs}_ms",
+            name=f"{statistic}_{name}_ms",
+            label=f"{statistic} {label}",
+            unit="ms",
+            better="lower",
+            digits=digits,
+            source=f"{_BENCH} {statistic}_{theirs}_ms",
         )
         for statistic in ("median", "p90", "p95", "p99")
-    )  # fmt: skip
+    )
 
 
 _ALL = (
     Metric(
-        name="score", label="score", unit="", better="higher", digits=4,
+        name="score",
+        label="score",
+        unit="",
+        better="higher",
+        digits=4,
         source="mean over questions of the mean over repeats of correct (sgl-eval's marking)",
     ),
     Metric(
-        name="no_answer_rate", label="no answer", unit="", better="lower", digits=4,
+        name="no_answer_rate",
+        label="no answer",
+        unit="",
+        better="lower",
+        digits=4,
         source="samples that stopped by themselves and from which nothing could be extracted",
     ),
     Metric(
-        name="truncated_rate", label="truncated", unit="", better="lower", digits=4,
+        name="truncated_rate",
+        label="truncated",
+        unit="",
+        better="lower",
+        digits=4,
         source="samples cut off by max_tokens that were not marked correct",
     ),
     Metric(
-        name="error_rate", label="errors", unit="", better="lower", digits=4,
+        name="error_rate",
+        label="errors",
+        unit="",
+        better="lower",
+        digits=4,
         source="requests without a usable response; never counted as wrong answers",
     ),
     Metric(
-        name="logprob_shift", label="logprob shift", unit="nats", better="lower", digits=4,
+        name="logprob_shift",
+        label="logprob shift",
+        unit="nats",
+        better="lower",
+        digits=4,
         source="mean |difference| to the reference's log-probabilities over decode steps that both "
-        "reached over the same tokens (pipeline/gate/numerics.py)",
+        "reached over the same tokens (pipeline/gate/logprobs.py)",
     ),
     Metric(
-        name="logprob_noise", label="logprob noise", unit="nats", better="neither", digits=4,
+        name="logprob_noise",
+        label="logprob noise",
+        unit="nats",
+        better="neither",
+        digits=4,
         source="the same between two askings on one launch",
     ),
     *_times("itl", "ITL", 3),
     Metric(
-        name="steady_itl_ms", label="steady ITL", unit="ms", better="lower", digits=3,
-        source="median over tokens while the whole batch decodes (evals/bench_window.py)",
+        name="steady_itl_ms",
+        label="steady ITL",
+        unit="ms",
+        better="lower",
+        digits=3,
+        source="median over tokens while the whole batch decodes (evals/latency/full_batch.py)",
     ),
     *(
         Metric(
-            name=f"steady_p{percent}_gap_ms", label=f"steady p{percent} gap", unit="ms",
-            better="lower", digits=3,
+            name=f"steady_p{percent}_gap_ms",
+            label=f"steady p{percent} gap",
+            unit="ms",
+            better="lower",
+            digits=3,
             source="time from event to event while the whole batch decodes (bench_window.py)",
         )
         for percent in (90, 95, 99)
@@ -93,70 +131,133 @@ _ALL = (
     *_times("ttft", "TTFT", 2),
     *_times("e2e", "E2E latency", 1, field="e2e_latency"),
     Metric(
-        name="output_throughput", label="output throughput", unit="tok/s", better="higher",
-        digits=2, source=f"{_BENCH} output_throughput",
+        name="output_throughput",
+        label="output throughput",
+        unit="tok/s",
+        better="higher",
+        digits=2,
+        source=f"{_BENCH} output_throughput",
     ),
     Metric(
-        name="total_throughput", label="total throughput", unit="tok/s", better="higher",
-        digits=2, source=f"{_BENCH} total_throughput",
+        name="total_throughput",
+        label="total throughput",
+        unit="tok/s",
+        better="higher",
+        digits=2,
+        source=f"{_BENCH} total_throughput",
     ),
     Metric(
-        name="steady_throughput", label="steady throughput", unit="tok/s", better="higher",
-        digits=2, source="output tokens a second while the whole batch decodes (bench_window.py)",
+        name="steady_throughput",
+        label="steady throughput",
+        unit="tok/s",
+        better="higher",
+        digits=2,
+        source="output tokens a second while the whole batch decodes (bench_window.py)",
     ),
     Metric(
-        name="request_throughput", label="request throughput", unit="req/s", better="higher",
-        digits=3, source=f"{_BENCH} request_throughput",
+        name="request_throughput",
+        label="request throughput",
+        unit="req/s",
+        better="higher",
+        digits=3,
+        source=f"{_BENCH} request_throughput",
     ),
     Metric(
-        name="goodput", label="goodput", unit="req/s", better="higher", digits=3,
-        source="requests a second that keep the job's goodput times (evals/bench_goodput.py)",
+        name="goodput",
+        label="goodput",
+        unit="req/s",
+        better="higher",
+        digits=3,
+        source="requests a second that keep the job's goodput times (evals/latency/goodput.py)",
     ),
     Metric(
-        name="slo_attainment", label="SLO attainment", unit="%", better="higher", digits=2,
-        source="share of requests that keep the job's goodput times (evals/bench_goodput.py)",
+        name="slo_attainment",
+        label="SLO attainment",
+        unit="%",
+        better="higher",
+        digits=2,
+        source="share of requests that keep the job's goodput times (evals/latency/goodput.py)",
     ),
     Metric(
-        name="tokens_per_event", label="tokens an event", unit="tok", better="neither", digits=2,
-        source="tokens that come at once, the mean (evals/bench_goodput.py)",
+        name="tokens_per_event",
+        label="tokens an event",
+        unit="tok",
+        better="neither",
+        digits=2,
+        source="tokens that come at once, the mean (evals/latency/goodput.py)",
     ),
     Metric(
-        name="accept_length", label="accept length", unit="tok", better="neither", digits=3,
+        name="accept_length",
+        label="accept length",
+        unit="tok",
+        better="neither",
+        digits=3,
         source=f"{_BENCH} accept_length (speculative decoding)",
     ),
     Metric(
-        name="comm_with_imbalance_ms", label="communication", unit="ms", better="lower",
-        digits=4, source=f"{_TRACE} sum of the communication kernels",
+        name="comm_with_imbalance_ms",
+        label="communication",
+        unit="ms",
+        better="lower",
+        digits=4,
+        source=f"{_TRACE} sum of the communication kernels",
     ),
     Metric(
-        name="comm_without_imbalance_ms", label="communication w/o imbalance", unit="ms",
-        better="lower", digits=4,
+        name="comm_without_imbalance_ms",
+        label="communication w/o imbalance",
+        unit="ms",
+        better="lower",
+        digits=4,
         source=f"{_TRACE} of each collective the shortest kernel among its ranks",
     ),
     Metric(
-        name="comm_span_ms", label="communication span", unit="ms", better="lower",
-        digits=4, source=f"{_TRACE} gaps between compute kernels that hold communication",
+        name="comm_span_ms",
+        label="communication span",
+        unit="ms",
+        better="lower",
+        digits=4,
+        source=f"{_TRACE} gaps between compute kernels that hold communication",
     ),
     Metric(
-        name="comm_exposed_ms", label="communication alone", unit="ms", better="lower",
-        digits=4, source=f"{_TRACE} time in which only communication kernels run",
+        name="comm_exposed_ms",
+        label="communication alone",
+        unit="ms",
+        better="lower",
+        digits=4,
+        source=f"{_TRACE} time in which only communication kernels run",
     ),
     Metric(
-        name="comm_kernels_per_step", label="communication kernels", unit="kernels",
-        better="lower", digits=1, source=f"{_TRACE} communication kernels",
+        name="comm_kernels_per_step",
+        label="communication kernels",
+        unit="kernels",
+        better="lower",
+        digits=1,
+        source=f"{_TRACE} communication kernels",
     ),
     Metric(
-        name="other_kernels_ms", label="other kernels", unit="ms", better="lower",
-        digits=4, source=f"{_TRACE} time in which other kernels run",
+        name="other_kernels_ms",
+        label="other kernels",
+        unit="ms",
+        better="lower",
+        digits=4,
+        source=f"{_TRACE} time in which other kernels run",
     ),
     Metric(
-        name="gaps_ms", label="gaps", unit="ms", better="lower",
-        digits=4, source=f"{_TRACE} time in which no kernel runs",
+        name="gaps_ms",
+        label="gaps",
+        unit="ms",
+        better="lower",
+        digits=4,
+        source=f"{_TRACE} time in which no kernel runs",
     ),
     Metric(
-        name="traced_step_ms", label="traced step", unit="ms", better="neither",
-        digits=4, source=f"{_TRACE} from one step's first kernel to the next one's",
+        name="traced_step_ms",
+        label="traced step",
+        unit="ms",
+        better="neither",
+        digits=4,
+        source=f"{_TRACE} from one step's first kernel to the next one's",
     ),
-)  # fmt: skip
+)
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -32,8 +32,8 @@ class Backend:
         env: Environment variables over those that all arms share.
         plugins: SGLang plugins (entry point names) over those that all arms share.
         follows: What else differs from an arm without it, as patterns of facts
-            (:class:`pipeline.facts.Facts`, such as ``rank_environment.NCCL_*``): SGLang or the
-            plugin changes it by itself when the preset is asked for.
+            (:class:`pipeline.records.facts.Facts`, such as ``rank_environment.NCCL_*``): SGLang or
+            the plugin changes it by itself when the preset is asked for.
         needs_multicast: True where NVLink multicast must be usable; such an arm must not be started
             on hosts that forbid it.
     """

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launchers.backends import ArgValue
-from launchers.torch_cpu.settings import CPU_ARGS, cpu_env
+from servegate_sglang.torch_cpu.settings import CPU_ARGS, cpu_env
 
 __all__ = ["ENGINE_VERSIONS", "PORT", "LaunchSettings", "flags", "launch_argv", "launch_env"]
 
@@ -95,8 +95,16 @@ def launch_argv(settings: LaunchSettings) -> list[str]:
     }
     if settings.engine == "fake":
         fake = json.dumps(dict(settings.fake), sort_keys=True)
-        return [sys.executable, "-P", "-m", "launchers.fake_engine", "--fake", fake, *flags(own),
-                *flags(settings.args)]  # fmt: skip
+        return [
+            sys.executable,
+            "-P",
+            "-m",
+            "launchers.fake_engine",
+            "--fake",
+            fake,
+            *flags(own),
+            *flags(settings.args),
+        ]
     shared = {**CPU_ARGS, **settings.args} if settings.device == "cpu" else settings.args
     return [python, "-m", "sglang.launch_server", *flags(own), *flags(shared)]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from evals.metrics import METRICS
-from pipeline.facts import Facts
-from pipeline.plan import Cell, Launch, Plan, PlanModel
-from pipeline.planning import make_plan
-from pipeline.records import PremiseResult, Record, Status
-from pipeline.spec.experiment import Experiment
+from pipeline.experiment.model import Experiment
+from pipeline.plan.build import make_plan
+from pipeline.plan.model import Cell, Launch, Plan, PlanModel
+from pipeline.records.facts import Facts
+from pipeline.records.record import PremiseResult, Record, Status
 
 TARGET = Path(__file__).resolve().parent.parent / "pipeline" / "selftest" / "stored.json"
 

@@ -13,7 +13,7 @@ import pytest
 import typer.main
 import yaml
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
 GITHUB = ROOT / "docs" / "ci" / "github-nightly.yml"

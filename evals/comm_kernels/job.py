@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.client import kept_failure
-from evals.comm_kernels.files import FACTS, TRACES, trace_files
+from evals.comm_kernels.capture.files import FACTS, TRACES, trace_files
 from evals.comm_kernels.settings import COMMUNICATION, CommKernelsSettings
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 
@@ -58,11 +58,17 @@ class CommKernelsJob:
     def argv(self, settings: JobSettings, endpoint: Endpoint, cell: Path) -> list[str]:
         """The client, on servegate's own interpreter."""
         return [
-            sys.executable, "-P", "-m", "evals.comm_kernels.client",
-            "--base-url", endpoint.base_url,
-            "--settings", _ours(settings).model_dump_json(),
-            "--out", str(cell),
-        ]  # fmt: skip
+            sys.executable,
+            "-P",
+            "-m",
+            "evals.comm_kernels.capture.client",
+            "--base-url",
+            endpoint.base_url,
+            "--settings",
+            _ours(settings).model_dump_json(),
+            "--out",
+            str(cell),
+        ]
 
     def env(self, settings: JobSettings, endpoint: Endpoint) -> dict[str, str]:  # noqa: ARG002
         """Lines in the log as they are printed."""

@@ -25,7 +25,7 @@ from launchers.fake_engine.settings import (
     SymmetricMemoryOff,
 )
 from launchers.fake_engine.witness import Witnesses
-from launchers.mixed_comm.settings import SettingsError
+from servegate_sglang.mixed_comm.settings import SettingsError
 
 _USAGE = 2
 _STOP_S = 0.2  # for requests in flight: a hung one never ends
@@ -91,8 +91,11 @@ def _fail_at_start(settings: FakeSettings, args: Mapping[str, Any]) -> int | Non
             return fault.exit_code
         elif isinstance(fault, PortInUse):
             address = (args["host"], args["port"])
-            print(f"[Errno 98] error while attempting to bind on address {address}:"
-                  " address already in use", file=sys.stderr)  # fmt: skip
+            print(
+                f"[Errno 98] error while attempting to bind on address {address}:"
+                " address already in use",
+                file=sys.stderr,
+            )
             return 1
     return None
 

@@ -82,16 +82,27 @@ def _events(names: tuple[str, ...], each: int, steps: int) -> Iterator[dict[str,
         correlation = _REPLAY + step
         begin = step * _STEP_US
         yield {
-            "ph": "X", "cat": "cuda_runtime", "name": "cudaGraphLaunch", "pid": 1, "tid": 1,
-            "ts": begin, "dur": 3.0, "args": {"correlation": correlation},
-        }  # fmt: skip
+            "ph": "X",
+            "cat": "cuda_runtime",
+            "name": "cudaGraphLaunch",
+            "pid": 1,
+            "tid": 1,
+            "ts": begin,
+            "dur": 3.0,
+            "args": {"correlation": correlation},
+        }
         kernels = ["void gemm(Params)"]
         for layer in range(FAKE_LAYERS):
             kernels += [names[(layer * each + n) % len(names)] for n in range(each)]
             kernels.append("void fused_moe_kernel(Params)")
         for order, name in enumerate(kernels):
             yield {
-                "ph": "X", "cat": "kernel", "name": name, "pid": 0, "tid": 7,
-                "ts": begin + _KERNEL_US * (order + 1), "dur": _KERNEL_US - 1,
+                "ph": "X",
+                "cat": "kernel",
+                "name": name,
+                "pid": 0,
+                "tid": 7,
+                "ts": begin + _KERNEL_US * (order + 1),
+                "dur": _KERNEL_US - 1,
                 "args": {"stream": 7, "device": 0, "correlation": correlation},
-            }  # fmt: skip
+            }

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from launchers.fake_engine.settings import Fault, RankPassesThrough
-from launchers.mixed_comm.policy import (
+from servegate_sglang.mixed_comm.policy import (
     Call,
     Direction,
     Layout,
@@ -17,9 +17,9 @@ from launchers.mixed_comm.policy import (
     choose,
     layout_reason,
 )
-from launchers.mixed_comm.settings import WITNESS_VARIABLE, read_settings
-from launchers.mixed_comm.targets import targets_for
-from launchers.mixed_comm.witness import Witness, now
+from servegate_sglang.mixed_comm.settings import WITNESS_VARIABLE, read_settings
+from servegate_sglang.mixed_comm.targets import targets_for
+from servegate_sglang.mixed_comm.witness import Witness, now
 
 __all__ = ["SPOKEN_VERSION", "Witnesses"]
 

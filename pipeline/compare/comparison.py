@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evals.marks import scores
+from evals.accuracy.grades import scores
+from pipeline.compare.pairing import Pairing, SettingDiff, pair, settings_diff
 from pipeline.compare.sides import Side
 from pipeline.gate.model import Verdict
 from pipeline.gate.text import as_p, as_points
-from pipeline.pairs import Pairing, SettingDiff, pair, settings_diff
 from pipeline.stats import PairedDifference, paired_difference, state_of
 
 __all__ = ["Comparison", "Rules", "judge_sides"]
@@ -17,8 +17,10 @@ __all__ = ["Comparison", "Rules", "judge_sides"]
 # These change how fast answers come, and how batches form, not what is asked.
 _HARMLESS = frozenset({"concurrency"})
 _VERDICTS = {
-    "pass": Verdict.PASS, "regressed": Verdict.REGRESSED, "undecided": Verdict.INCONCLUSIVE,
-}  # fmt: skip
+    "pass": Verdict.PASS,
+    "regressed": Verdict.REGRESSED,
+    "undecided": Verdict.INCONCLUSIVE,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals.accuracy.questions import DataError
+from evals.accuracy.sgl_eval import is_sgl_eval_run, read_sgl_eval_run
 from evals.job import Answer
-from evals.questions import DataError
-from evals.sgl_eval_output import is_sgl_eval_run, read_sgl_eval_run
 from pipeline.gate.evidence import problem_of
-from pipeline.records import Record, RecordError, read_answers
+from pipeline.records.folder import RunFolder
+from pipeline.records.record import Record, RecordError, read_answers
 from pipeline.report.pairings import asking
-from pipeline.run_folder import RunFolder
-
-__all__ = ["Side", "read_sides"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +75,16 @@ def read_sides(folder: Path) -> list[Side]:
         raise RecordError(str(error)) from error
     return [
         Side(
-            source=str(folder), job=found.benchmark, benchmark=found.benchmark, layout="", arm="",
-            answers=found.answers, settings=found.settings, margins={},
+            source=str(folder),
+            job=found.benchmark,
+            benchmark=found.benchmark,
+            layout="",
+            arm="",
+            answers=found.answers,
+            settings=found.settings,
+            margins={},
         )
-    ]  # fmt: skip
+    ]
 
 
 def _of_run(run: RunFolder) -> list[Side]:
@@ -124,3 +128,56 @@ def _answers(
             return [], f"{cell}: {told}"
         found += read_answers(run.launch(record.launch).cell(record.job).root)
     return found, ""
+
+
+class NothingToCompare(ValueError):
+    """No two sides belong together; the message says what each folder has."""
+
+
+def matched(
+    references: Sequence[Side],
+    others: Sequence[Side],
+    *,
+    reference_arm: str | None,
+    arm: str | None,
+) -> list[tuple[Side, Side]]:
+    """Pairs of the same benchmark, layout and arm; a folder without layouts and arms fits all.
+
+    Args:
+        references: Of the first folder.
+        others: Of the second.
+        reference_arm: Only this arm of the first; with it, or with `arm`, names need not be alike.
+        arm: Only this arm of the second.
+
+    Raises:
+        NothingToCompare: There is no such pair.
+    """
+    chosen = reference_arm is not None or arm is not None
+    left = [side for side in references if reference_arm in (None, side.arm)]
+    right = [side for side in others if arm in (None, side.arm)]
+    pairs = [
+        (one, other)
+        for one in left
+        for other in right
+        if one.benchmark == other.benchmark
+        and (one.job == other.job or not (one.arm and other.arm))
+        and _alike(one.layout, other.layout)
+        and (chosen or _alike(one.arm, other.arm))
+    ]
+    if not pairs:
+        raise NothingToCompare(
+            "no two sides ask the same benchmark on the same layout"
+            f"{'' if chosen else ' with the same arm (--reference-arm and --arm name others)'}; "
+            f"the first has {_told(left)}, the second {_told(right)}"
+        )
+    return pairs
+
+
+def _alike(one: str, other: str) -> bool:
+    return not one or not other or one == other
+
+
+def _told(sides: Sequence[Side]) -> str:
+    if not sides:
+        return "no such answers"
+    return ", ".join(" ".join(filter(None, (s.job, s.arm, s.layout))) for s in sides)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.gate.judging import judge
+from pipeline.gate.judge import judge
 from pipeline.gate.model import Check, Judgement, Row, Verdict
 
 __all__ = ["Check", "Judgement", "Row", "Verdict", "judge"]

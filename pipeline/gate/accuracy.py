@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from evals.metrics import METRICS
-from pipeline.gate.comparison import begin, missing
-from pipeline.gate.evidence import Evidence, incomparable
+from pipeline.experiment.gates import Gate
+from pipeline.gate.evidence import Evidence, begin, incomparable, missing
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.staged import decided_check, decisions, design_of
 from pipeline.gate.text import as_p, as_points
-from pipeline.plan import Plan
-from pipeline.spec.gates import Gate
+from pipeline.plan.model import Plan
 from pipeline.stats import Interval, mean_score, paired_difference, questions_needed
 
 __all__ = [

@@ -7,9 +7,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pipeline.facts import Facts
-from pipeline.layout import LayoutKey
-from pipeline.plan import ArmPlan, Plan
+from pipeline.plan.model import ArmPlan, LayoutKey, Plan
+from pipeline.records.facts import Facts
 
 __all__ = ["undeclared"]
 
@@ -110,11 +109,14 @@ def _declared(arm: ArmPlan, reference: ArmPlan) -> Sequence[str]:
         variables.add("SGLANG_PLUGINS")
     return [
         *(f"arguments.{flag}" for flag in sorted(flags)),
-        *(f"{where}.{name}" for name in sorted(variables)
-          for where in ("environment", "rank_environment")),
+        *(
+            f"{where}.{name}"
+            for name in sorted(variables)
+            for where in ("environment", "rank_environment")
+        ),
         *arm.differs,
         *reference.differs,
-    ]  # fmt: skip
+    ]
 
 
 def _near(one: object, other: object) -> bool:

@@ -6,18 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Literal
 
 from evals.job import Answer, Mark
-from evals.logprobs_files import Trail
+from evals.logprobs.trails import Trail
 from evals.metrics import METRICS
-from pipeline.layout import LayoutKey
-from pipeline.plan import Plan
-from pipeline.records import Record, RecordError, Status
-
-__all__ = [
-    "Answers", "Evidence", "Key", "Place", "Trails", "asks", "collect", "incomparable",
-    "is_fraction", "problem_of",
-]  # fmt: skip
+from pipeline.experiment.gates import Gate
+from pipeline.gate.model import Check, Verdict
+from pipeline.plan.model import LayoutKey, Plan
+from pipeline.records.record import Record, RecordError, Status
 
 Answers = Callable[[Record], Sequence[Answer]]
 Trails = Callable[[Record], Sequence[Trail]]
@@ -237,3 +234,35 @@ def incomparable(one: Evidence, other: Evidence, metric: str) -> str:
     if differing_ids:
         return f"not comparable: {len(differing_ids)} questions were asked on one side only"
     return ""
+
+
+def begin(
+    job: str,
+    metric: str,
+    measure: Literal["difference", "ratio", "shift"],
+    arm: Evidence,
+    reference: Evidence,
+    gate: Gate | None,
+) -> tuple[Check, str]:
+    """An undecided check, and why nothing can be compared; "" if it can."""
+    check = Check(
+        job=job,
+        metric=metric,
+        against="reference",
+        gated=gate is not None,
+        measure=measure,
+        margin=None if gate is None else gate.margin,
+    )
+    if gap := arm.gap_of(metric):
+        return check, gap
+    if gap := reference.gap_of(metric):
+        return check, f"the reference: {gap}"
+    if differs := next((side.differs for side in (arm, reference) if side.differs), ""):
+        return check, f"not comparable: {differs}"
+    return check, incomparable(arm, reference, metric)
+
+
+def missing(check: Check, gap: str) -> Check:
+    """The check, missing for this reason; without a verdict where no gate asks for one."""
+    verdict = Verdict.MISSING if check.gated else None
+    return check.model_copy(update={"verdict": verdict, "reason": gap})

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import exit_codes
-from pipeline.gate.closure import Closure
-from pipeline.layout import LayoutKey
+from pipeline.gate.itl_breakdown import Closure
+from pipeline.plan.model import LayoutKey
 
 __all__ = [
     "EXIT_CODES",
@@ -53,8 +53,12 @@ EXIT_CODES = {
 }
 
 _WORST_FIRST = (
-    Verdict.REGRESSED, Verdict.MISSING, Verdict.INCONCLUSIVE, Verdict.IMPROVED, Verdict.PASS,
-)  # fmt: skip
+    Verdict.REGRESSED,
+    Verdict.MISSING,
+    Verdict.INCONCLUSIVE,
+    Verdict.IMPROVED,
+    Verdict.PASS,
+)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from launchers.backends import MIXED_COMM_PLUGIN
 from pipeline.gate.model import Check, Premise, Proof, Verdict
-from pipeline.layout import LayoutKey
-from pipeline.plan import Plan
+from pipeline.plan.model import LayoutKey, Plan
 from pipeline.premises import KERNELS
-from pipeline.records import Record, Status
+from pipeline.records.record import Record, Status
 
 __all__ = ["broken", "notes", "premises", "proof", "take_back"]
 

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 
+from pipeline.experiment.quarantine import Quarantine
 from pipeline.gate.model import Check, RecordProblem, RecordSummary
-from pipeline.layout import LayoutKey
-from pipeline.plan import Plan
-from pipeline.records import Record
-from pipeline.spec.quarantine import Quarantine
+from pipeline.plan.model import LayoutKey, Plan
+from pipeline.records.record import Record
 
 __all__ = ["active", "last_day", "marked", "notes", "of_row", "sets_aside", "without"]
 

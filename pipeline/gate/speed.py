@@ -5,11 +5,10 @@ from __future__ import annotations
 from math import exp, log
 
 from evals.metrics import METRICS
-from pipeline.gate.comparison import begin, missing
-from pipeline.gate.evidence import Evidence
+from pipeline.experiment.gates import Gate
+from pipeline.gate.evidence import Evidence, begin, missing
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_change, as_p
-from pipeline.spec.gates import Gate
 from pipeline.stats import LaunchRatio, hierarchical_ratio, launch_ratio, launches_needed
 
 __all__ = ["against_reference", "decide_ratio"]

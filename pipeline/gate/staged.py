@@ -6,16 +6,22 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from evals.metrics import METRICS
-from pipeline.alarms import accuracy_alarms
+from pipeline.experiment.comparisons import accuracy_alarms
+from pipeline.experiment.gates import Gate
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_p, as_points
-from pipeline.plan import Plan
-from pipeline.spec.gates import Gate
+from pipeline.plan.model import Plan
 from pipeline.stats import Decision, Design, decide, make_design, mean_score
 
 __all__ = [
-    "asked_in_stages", "decided_check", "decisions", "design_of", "is_over", "keeps_floors", "why",
-]  # fmt: skip
+    "asked_in_stages",
+    "decided_check",
+    "decisions",
+    "design_of",
+    "is_over",
+    "keeps_floors",
+    "why",
+]
 
 Means = Mapping[str, float]
 """Mean of a fraction by question id."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from evals.metrics import METRICS
 from pipeline.gate.model import Verdict
-from pipeline.history.lines import Line, Point
+from pipeline.history.series import Line, Point
+from pipeline.history.show import Shown, bad_text, change_text
 from pipeline.report.charts import nice_ticks
-from pipeline.report.numbers import value_text
-
-__all__ = ["line_chart"]
+from pipeline.report.tables import MARKS
+from pipeline.report.text import value_text
 
 # In the picture's own units.
 _WIDTH, _PLOT_TOP, _PLOT_FOOT, _HEIGHT, _LEFT = 760, 22, 190, 226, 70
@@ -130,3 +133,29 @@ def _mark(verdict: Verdict | None, x: float, y: float) -> str:
     if verdict in (Verdict.PASS, Verdict.IMPROVED):
         return f'<circle class="good" cx="{x}" cy="{y}" r="4.5"/>'
     return f'<circle class="open" cx="{x}" cy="{y}" r="4.5"/>'
+
+
+def history_page(shown: list[Shown]) -> str:
+    """The page: for each line a chart, what changed, and its nights as a table."""
+    return str(_environment().get_template("history.html.j2").render(shown=shown))
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    helpers: dict[str, Any] = {
+        "line_chart": line_chart,
+        "bad_text": bad_text,
+        "change_text": change_text,
+        "value_text": value_text,
+        "marks": MARKS,
+    }
+    made.globals.update(helpers)
+    return made

@@ -9,10 +9,10 @@ from evals.metrics import METRICS
 from pipeline.gate.evidence import is_fraction
 from pipeline.gate.model import EXIT_CODES, Row, Verdict, worst
 from pipeline.history.baselines import Baselines
-from pipeline.history.decide import by_nights, by_questions, by_scores, decided
-from pipeline.history.entry import Tonight
+from pipeline.history.comparisons import by_nights, by_questions, by_scores, decided
+from pipeline.history.fingerprint import changes, forbidden_changes, named
 from pipeline.history.model import CellValue, Night, NightCheck, NightJudgement
-from pipeline.history.provenance import changes, forbidden_changes, named
+from pipeline.history.night import Tonight
 from pipeline.stats import holm
 
 __all__ = ["ALARM", "Rules", "check_name", "judge_night"]
@@ -32,7 +32,7 @@ class Rules:
 
     Attributes:
         alarm: Error rate of "regressed", a night and baseline, over all its checks (Holm).
-        may_change: Of :data:`pipeline.history.provenance.MAY_CHANGE`, what is under test.
+        may_change: Of :data:`pipeline.history.fingerprint.MAY_CHANGE`, what is under test.
     """
 
     alarm: float = ALARM

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.gate.model import Bounds, Verdict
-from pipeline.layout import LayoutKey
+from pipeline.plan.model import LayoutKey
 
 __all__ = ["Acceptance", "ArmFacts", "CellValue", "Night", "NightCheck", "NightJudgement", "Place"]
 

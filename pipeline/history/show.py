@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 from rich.bar import Bar
@@ -10,16 +11,35 @@ from rich.console import Console
 from rich.table import Table
 
 from evals.metrics import METRICS
-from pipeline.history.drift import otava_missing, shifts
-from pipeline.history.lines import Bad, Change, Line, Point, make_lines
-from pipeline.history.model import Acceptance
-from pipeline.history.provenance import named
+from pipeline.gate.model import Verdict
+from pipeline.history.fingerprint import named
+from pipeline.history.judge import check_name
+from pipeline.history.model import Acceptance, NightJudgement
+from pipeline.history.series import Bad, Change, Line, Point, make_lines, otava_missing, shifts
 from pipeline.history.store import History
-from pipeline.records import RecordError
-from pipeline.report.numbers import value_text
-from pipeline.report.table import MARKS
+from pipeline.records.record import RecordError
+from pipeline.report.tables import MARKS
+from pipeline.report.text import value_text
 
-__all__ = ["Shown", "bad_text", "change_text", "document", "read_history", "show_history"]
+
+def judgement_lines(judgement: NightJudgement) -> Iterator[str]:
+    """Every check that is no pass, and what changed where something is worse; then the verdict."""
+    for check in judgement.checks:
+        if check.verdict is Verdict.PASS:
+            continue
+        yield f"{MARKS[check.verdict]} {check.verdict.value}: {check_name(check)}: {check.reason}"
+        if check.verdict is Verdict.REGRESSED and check.changed:
+            yield f"    changed since {check.nights[-1]}: {named(check.changed)}"
+    passed = sum(check.verdict is Verdict.PASS for check in judgement.checks)
+    yield f"{passed} of {len(judgement.checks)} checks against the accepted nights pass"
+    unpaired = [check for check in judgement.checks if check.method.startswith("score against")]
+    if unpaired:
+        yield (
+            f"note: {len(unpaired)} checks hold scores against scores, since the answers of the "
+            "baseline are not kept; paired ones need fewer questions"
+        )
+    yield f"{judgement.reason}"
+
 
 # Columns of a plot; a bar from the least to the largest launch, or the interval of a score.
 _PLOT = 40

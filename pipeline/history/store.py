@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pipeline.history.model import Acceptance, Night, NightJudgement
-from pipeline.records import RecordError
+from pipeline.records.record import RecordError
 
 __all__ = ["SCHEMA_VERSION", "History", "Judged"]
 
@@ -87,9 +87,15 @@ class History:
             base.execute(
                 "INSERT INTO nights (experiment, run, started_at, digest, recorded_at, document) "
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (made.experiment, made.run, made.started_at, digest, _now(),
-                 made.model_dump_json()),
-            )  # fmt: skip
+                (
+                    made.experiment,
+                    made.run,
+                    made.started_at,
+                    digest,
+                    _now(),
+                    made.model_dump_json(),
+                ),
+            )
             (number,) = base.execute(
                 "SELECT id FROM nights WHERE experiment = ? AND run = ? AND digest = ?",
                 (made.experiment, made.run, digest),
@@ -121,10 +127,14 @@ class History:
                 assert number is not None  # an insert has one
                 made.append(
                     Acceptance(
-                        id=number, night=night.id, pin=pin, reason=reason, accepted_by=who,
+                        id=number,
+                        night=night.id,
+                        pin=pin,
+                        reason=reason,
+                        accepted_by=who,
                         accepted_at=now,
                     )
-                )  # fmt: skip
+                )
         return made
 
     def add_judgement(self, night: Night, judgement: NightJudgement) -> None:
@@ -167,15 +177,13 @@ class History:
     def judgements(self, experiment: str) -> list[Judged]:
         """Every judgement of an experiment's nights, in the order in which they were made."""
         return [
-            Judged(
-                **self._model(NightJudgement, text).model_dump(), night=night, judged_at=at
-            )
+            Judged(**self._model(NightJudgement, text).model_dump(), night=night, judged_at=at)
             for night, at, text in self._rows(
                 "SELECT night, judged_at, judgements.document FROM judgements JOIN nights "
                 "ON nights.id = night WHERE experiment = ? ORDER BY judgements.id",
                 experiment,
             )
-        ]  # fmt: skip
+        ]
 
     def experiments(self) -> list[str]:
         """Names of all experiments that have a night."""

@@ -6,22 +6,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from evals import JOBS
-from evals.accuracy import AccuracySettings
+from evals.accuracy.job import AccuracySettings
 from evals.metrics import METRICS
-from pipeline import alarms
-from pipeline.spec.experiment import Experiment
+from pipeline.experiment import comparisons
+from pipeline.experiment.model import Experiment
 from pipeline.stats.power import Difficulty
 
 __all__ = [
-    "ASSUMED_SPREAD", "ASSUMED_START_S", "BENCHMARK_SIZES", "Basis", "JobBasis",
-    "accuracy_alarms", "asked_times", "assumed_difficulty", "assumed_pace", "gated_launches",
-    "is_fraction", "layouts_of", "questions_of", "speed_alarms",
-]  # fmt: skip
+    "ASSUMED_SPREAD",
+    "ASSUMED_START_S",
+    "BENCHMARK_SIZES",
+    "Basis",
+    "JobBasis",
+    "accuracy_alarms",
+    "asked_times",
+    "assumed_difficulty",
+    "assumed_pace",
+    "gated_launches",
+    "is_fraction",
+    "layouts_of",
+    "questions_of",
+    "speed_alarms",
+]
 
 BENCHMARK_SIZES: Mapping[str, int] = {
-    "gsm8k": 1319, "gpqa": 198, "aime24": 30, "aime25": 30, "aime26": 30, "mmlu": 14042,
-    "mmlu_pro": 12032, "mmmu_pro": 1730, "mmmu_pro_vision": 1730,
-}  # fmt: skip
+    "gsm8k": 1319,
+    "gpqa": 198,
+    "aime24": 30,
+    "aime25": 30,
+    "aime26": 30,
+    "mmlu": 14042,
+    "mmlu_pro": 12032,
+    "mmmu_pro": 1730,
+    "mmmu_pro_vision": 1730,
+}
 """Questions of the public test sets (GPQA: diamond)."""
 
 # Scores as in the study of sglang#23713 (98 % and 86.5 to 87.3 %); it published no answers, so the
@@ -125,12 +143,12 @@ def layouts_of(experiment: Experiment) -> list[int]:
 
 
 def accuracy_alarms(experiment: Experiment) -> int:
-    """Comparisons of fractions that share alpha: :func:`pipeline.alarms.accuracy_alarms`."""
+    """Comparisons of fractions that share alpha (:mod:`pipeline.experiment.comparisons`)."""
     layouts = len(layouts_of(experiment))
-    return alarms.accuracy_alarms(experiment.gates, layouts=layouts, arms=len(experiment.arms))
+    return comparisons.accuracy_alarms(experiment.gates, layouts=layouts, arms=len(experiment.arms))
 
 
 def speed_alarms(experiment: Experiment) -> int:
     """Comparisons of latency and throughput that share alpha."""
     layouts = len(layouts_of(experiment))
-    return alarms.speed_alarms(experiment.gates, layouts=layouts, arms=len(experiment.arms))
+    return comparisons.speed_alarms(experiment.gates, layouts=layouts, arms=len(experiment.arms))

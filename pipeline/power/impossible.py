@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from math import ceil, log, sqrt
+from math import ceil, log, log2, sqrt
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from evals.accuracy import AccuracySettings
+from evals.accuracy.job import AccuracySettings
 from evals.metrics import METRICS
+from pipeline.experiment.gates import Gate, followed
+from pipeline.experiment.model import Experiment
 from pipeline.power.basis import (
     Basis,
     accuracy_alarms,
@@ -18,14 +20,35 @@ from pipeline.power.basis import (
     layouts_of,
     questions_of,
 )
-from pipeline.spec.experiment import Experiment
-from pipeline.spec.gates import Gate, followed
+from pipeline.stats.group_sequential import make_design
+from pipeline.stats.launch_power import smallest_sign_flip_p
 from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.paired import difference_of
 from pipeline.stats.proportions import mean_score
-from pipeline.stats.sequential import make_design
 
-__all__ = ["impossible_gates"]
+
+def replicate_notes(experiment: Experiment) -> list[str]:
+    """Speeds whose launches are few for a test.
+
+    A verdict is Student's t and can be had from two launches on, but what then lies behind it is
+    that launches differ as a normal distribution says. Without that faith all that so many blocks
+    can show is the p-value of their signs.
+    """
+    if len(experiment.arms) < 2:
+        return []
+    enough = ceil(-log2(experiment.alpha))
+    few: dict[int, list[str]] = {}
+    for job, gates in experiment.gates.items():
+        launches = gated_launches(job, experiment)
+        speeds = [name for name in gates if not is_fraction(name) and METRICS[name].unit != "nats"]
+        if speeds and 1 < launches < enough:
+            few.setdefault(launches, []).append(job)
+    return [
+        f"launches: the smallest p that {launches} blocks show without trusting a normal "
+        f"distribution is {smallest_sign_flip_p(launches):.2g}, and alpha is "
+        f"{experiment.alpha:g}; {enough} launches need no such trust ({', '.join(jobs)})"
+        for launches, jobs in few.items()
+    ]
 
 
 def impossible_gates(experiment: Experiment, basis: Basis | None = None) -> list[str]:

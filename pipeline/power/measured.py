@@ -10,10 +10,9 @@ from statistics import fmean, median, stdev
 
 from evals.job import Answer
 from evals.metrics import METRICS
-from pipeline.layout import LayoutKey
-from pipeline.plan import Plan
+from pipeline.plan.model import LayoutKey, Plan
 from pipeline.power.basis import JobBasis, is_fraction
-from pipeline.records import Record, Status
+from pipeline.records.record import Record, Status
 from pipeline.stats.launches import launch_ratio
 from pipeline.stats.power import Difficulty
 
@@ -37,7 +36,7 @@ def measured_basis(
         plan: The run's plan.
         records: Its records.
         answers: Gives the answers of a record; may raise
-            :class:`pipeline.records.RecordError`.
+            :class:`pipeline.records.record.RecordError`.
     """
     by_job: dict[str, list[Record]] = defaultdict(list)
     for record in records:

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil, exp, log
+from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
 from scipy.special import ndtri
 
-from evals.accuracy import AccuracySettings
+from evals.accuracy.job import AccuracySettings
+from evals.latency.job import LatencySettings
 from evals.metrics import METRICS
+from pipeline.experiment.gates import Gate
+from pipeline.experiment.model import Experiment
 from pipeline.power.basis import (
     ASSUMED_SPREAD,
+    ASSUMED_START_S,
     Basis,
     JobBasis,
     accuracy_alarms,
     asked_times,
     assumed_difficulty,
+    assumed_pace,
     gated_launches,
     is_fraction,
+    layouts_of,
     questions_of,
     speed_alarms,
 )
-from pipeline.power.cost import costs
 from pipeline.power.impossible import impossible_gates
-from pipeline.power.model import PowerStatement, ScorePower, SpeedPower
-from pipeline.spec.experiment import Experiment
-from pipeline.spec.gates import Gate
 from pipeline.stats.launch_power import (
     launches_for,
     ratio_chances,
@@ -41,7 +45,174 @@ from pipeline.stats.power import (
     unseen_collapse,
 )
 
-__all__ = ["power_statement"]
+# Of a request in flight; the prompts of a wave are taken to cost as much again as a tenth of it.
+_ITL_S = 0.025
+_PREFILL = 1.1
+
+
+class Cost(BaseModel):
+    """What one job takes over all arms, layouts and launches; or the starts of the servers.
+
+    Attributes:
+        hours: Of servers, one after another; None: not known.
+        gpu_hours: Hours times the GPUs of each layout; None: not known.
+        told: What was assumed or measured.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job: str
+    hours: float | None
+    gpu_hours: float | None
+    told: str
+
+
+def costs(experiment: Experiment, basis: Basis) -> list[Cost]:
+    """By job, and the starts of servers as ``server starts``; none where no GPU serves."""
+    if experiment.engine.device != "cuda" or experiment.engine.name != "sglang":
+        return []
+    layouts, arms = layouts_of(experiment), len(experiment.arms)
+    made: list[Cost] = []
+
+    def add(job: str, seconds: float | None, launches: int, told: str) -> None:
+        each = None if seconds is None else seconds * launches * arms / 3600
+        made.append(
+            Cost(
+                job=job,
+                hours=None if each is None else each * len(layouts),
+                gpu_hours=None if each is None else each * sum(layouts),
+                told=told,
+            )
+        )
+
+    for name, job in experiment.jobs.items():
+        launches = gated_launches(name, experiment)
+        if isinstance(job, AccuracySettings):
+            add(name, *_accuracy(name, job, experiment, basis, launches))
+        elif isinstance(job, LatencySettings):
+            waves = -(-job.num_prompts // job.concurrency)
+            seconds = job.runs * waves * job.output_len * _ITL_S * _PREFILL
+            add(name, seconds, launches, f"assumed: {1000 * _ITL_S:g} ms between tokens")
+        else:
+            add(name, None, launches, "not estimated: short beside a start")
+    told = f"assumed: {ASSUMED_START_S:g} s from start to first token"
+    add("server starts", ASSUMED_START_S, experiment.launches, told)
+    return made
+
+
+def _accuracy(
+    name: str, job: AccuracySettings, experiment: Experiment, basis: Basis, launches: int
+) -> tuple[float | None, int, str]:
+    """Seconds on one server, launches, and what that rests on."""
+    questions = questions_of(name, experiment, basis)
+    if questions is None:
+        return None, launches, "not known how many questions there are; set examples"
+    seen = basis.get(name, JobBasis())
+    if seen.tokens is not None and seen.tokens_per_s is not None:
+        tokens, rate = seen.tokens, seen.tokens_per_s
+        told = f"measured: {tokens:.0f} tokens an answer, {rate:.0f} tokens/s a server"
+    else:
+        tokens, rate, told = assumed_pace(job)
+    return questions * job.repeats * tokens / rate, launches, told
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ScorePower(_Frozen):
+    """One gated score. Fractions are of 1; None: cannot be reached.
+
+    Attributes:
+        questions: Asked in each arm on each layout.
+        samples: Answers to each of them: repeats times launches.
+        score: Assumed or measured.
+        within: Variance of one answer of one question, likewise.
+        source: Where these are from.
+        alarms: Comparisons of scores in the whole experiment that share alpha.
+        pass_chance: Chance that an arm without any difference passes.
+        smallest_drop: Found with a chance of 80 %.
+        unseen: Chance that a loss of the margin, whole on a few questions, meets none of those
+            asked.
+        questions_needed: About how many, at these samples, pass an equal arm 80 % of the time.
+        samples_needed: Least number, at these questions, that does so.
+        stages: In how many stages they are asked; the chances above are those of one look, and the
+            smallest drop is found earlier or at the end.
+        staged_pass_chance: As `pass_chance`, asked in these stages; None where there is one.
+        staged_share: Mean share of the questions that an equal arm is then asked.
+    """
+
+    job: str
+    metric: str
+    margin: float
+    questions: int
+    samples: int
+    score: float
+    within: float
+    source: str
+    alarms: int
+    pass_chance: float
+    smallest_drop: float | None
+    unseen: float
+    questions_needed: int
+    samples_needed: int | None
+    stages: int
+    staged_pass_chance: float | None
+    staged_share: float | None
+
+
+class SpeedPower(_Frozen):
+    """One gated latency or throughput.
+
+    Attributes:
+        launches: Of each arm and layout.
+        spread: Standard deviation of the log difference of two launches inside a block.
+        source: Where it is from.
+        alarms: Comparisons of speed that share alpha.
+        pass_chance: Chance that an arm without any difference passes.
+        smallest_change: Relative change to the worse that is found with a chance of 80 %.
+        smallest_p: The smallest p-value that the signs of so many blocks can give by themselves.
+        launches_needed: Least number that passes an equal arm 80 % of the time.
+    """
+
+    job: str
+    metric: str
+    margin: float
+    launches: int
+    spread: float
+    source: str
+    alarms: int
+    pass_chance: float
+    smallest_change: float | None
+    smallest_p: float
+    launches_needed: int | None
+
+
+class PowerStatement(_Frozen):
+    """What an experiment can show.
+
+    Attributes:
+        alpha: One-sided error rate of every gate.
+        power: The chance that "found" means.
+        scores: Gated scores.
+        speeds: Gated latencies and throughputs.
+        costs: By job, and the starts of servers.
+        gpu_hours: Sum of those that are known; None where no GPU serves.
+        impossible: Gates that can never fire or never pass, and what would.
+        not_estimated: Gates of which nothing is said, and why.
+    """
+
+    schema_version: Literal[1] = 1
+    experiment: str
+    alpha: float
+    power: float
+    scores: list[ScorePower]
+    speeds: list[SpeedPower]
+    costs: list[Cost]
+    gpu_hours: float | None
+    impossible: list[str]
+    not_estimated: list[str]
+
 
 # The usual choice for planning; the gate's own hints use it too.
 POWER = 0.8
@@ -111,9 +282,14 @@ def _score(experiment: Experiment, job: str, gate: Gate, known: Basis) -> ScoreP
     )
     samples = asked_times(job, experiment)
     one = Comparison(
-        difficulty=difficulty, questions=questions, repeats=samples, reference_repeats=samples,
-        margin=gate.margin, alpha=experiment.alpha, alarms=accuracy_alarms(experiment),
-    )  # fmt: skip
+        difficulty=difficulty,
+        questions=questions,
+        repeats=samples,
+        reference_repeats=samples,
+        margin=gate.margin,
+        alpha=experiment.alpha,
+        alarms=accuracy_alarms(experiment),
+    )
     staged = equal_in_stages(one, settings.stages) if settings.stages > 1 else (None, None)
     return ScorePower(
         job=job,

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from pipeline.premises.arguments import arguments, layout
 from pipeline.premises.environment import environment, plugins
-from pipeline.premises.evidence import KERNELS, Claims, Evidence
 from pipeline.premises.kernels import decode_kernels
+from pipeline.premises.observed import KERNELS, Claims, Evidence
 from pipeline.premises.path import communication_path, unsettled
-from pipeline.records import PremiseResult
+from pipeline.records.record import PremiseResult
 
 __all__ = [
     "KERNELS",
@@ -31,8 +31,13 @@ __all__ = [
 
 
 PREMISES = (
-    "layout", "arguments", "environment", "plugins", "communication path", KERNELS,
-)  # fmt: skip
+    "layout",
+    "arguments",
+    "environment",
+    "plugins",
+    "communication path",
+    KERNELS,
+)
 """The names of all premises, in the order in which they are checked."""
 
 

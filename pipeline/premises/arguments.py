@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.premises.evidence import Claims, Evidence, found
-from pipeline.records import PremiseResult
+from pipeline.premises.observed import Claims, Evidence, found
+from pipeline.records.record import PremiseResult
 
 __all__ = ["arguments", "asked_flags", "layout"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.premises.evidence import Claims, Evidence, found
-from pipeline.records import PremiseResult
+from pipeline.premises.observed import Claims, Evidence, found
+from pipeline.records.record import PremiseResult
 
 __all__ = ["environment", "plugins"]
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.layout import LayoutKey
-from pipeline.premises.evidence import Claims, Evidence, found
-from pipeline.records import PremiseResult
+from pipeline.plan.model import LayoutKey
+from pipeline.premises.observed import Claims, Evidence, found
+from pipeline.records.record import PremiseResult
 
 __all__ = ["communication_path", "unsettled"]
 
@@ -28,9 +28,10 @@ def communication_path(claims: Claims, evidence: Evidence, *, served: bool) -> P
         return _mixed_comm(claims.layout, evidence, served=served)
     if evidence.witnesses or evidence.signs.get("mixed-comm active"):
         return found(
-            _NAME, "disproved",
+            _NAME,
+            "disproved",
             "the MixedComm plugin was active in an arm that does not ask for it",
-        )  # fmt: skip
+        )
     return _sglangs_own(claims, evidence)
 
 
@@ -41,17 +42,19 @@ def _sglangs_own(claims: Claims, evidence: Evidence) -> PremiseResult:
         return found(_NAME, "disproved", "SGLang's log says that it disabled symmetric memory")
     if v2 and switch == "0":
         return found(
-            _NAME, "disproved",
+            _NAME,
+            "disproved",
             "SGLang's log shows custom all-reduce v2, which this arm switches off: decode batches "
             "go past the two collectives that it is to measure",
-        )  # fmt: skip
+        )
     if claims.arm.preset is None:
         return found(_NAME, "proved", "no fused operation ran; the arm claims no backend")
     if claims.device == "cpu" and claims.engine == "sglang":
         return found(
-            _NAME, "proved",
+            _NAME,
+            "proved",
             "no fused operation ran: SGLang's own collectives, the only ones it has on a CPU",
-        )  # fmt: skip
+        )
     seen = "custom all-reduce v2 was set up" if v2 else "no custom all-reduce v2 in the log"
     return found(_NAME, "proved", f"no fused operation ran; {seen}; kernels show in a trace only")
 
@@ -63,10 +66,11 @@ def _mixed_comm(layout: LayoutKey, evidence: Evidence, *, served: bool) -> Premi
     missing = sorted(set(range(layout.tp)) - ranks)
     if missing:
         return found(
-            _NAME, "disproved",
+            _NAME,
+            "disproved",
             f"no witness file of ranks {missing}: the plugin did not start there, and they served "
             "SGLang's own path",
-        )  # fmt: skip
+        )
     idle = [
         f"rank {witness['rank']} is idle ({witness['idle_reason']})"
         for witness in witnesses
@@ -109,10 +113,12 @@ def _counted(layout: LayoutKey, evidence: Evidence) -> PremiseResult:
     }
     lines = "" if logged >= set(range(layout.tp)) else f"its log names ranks {sorted(logged)} only"
     return found(
-        _NAME, "proved",
+        _NAME,
+        "proved",
         f"all {layout.tp} ranks, handler {handlers}, calls on each: {taken}{_passed(witnesses[0])}",
-        label, lines,
-    )  # fmt: skip
+        label,
+        lines,
+    )
 
 
 def unsettled(witnesses: Sequence[Mapping[str, Any]]) -> str:

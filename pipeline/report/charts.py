@@ -9,8 +9,8 @@ from math import ceil, floor, log10
 from markupsafe import Markup, escape
 
 from pipeline.gate.model import Check, Row, Verdict
-from pipeline.report.numbers import estimate_text, value_text
-from pipeline.report.table import MARKS
+from pipeline.report.tables import MARKS
+from pipeline.report.text import estimate_text, value_text
 
 __all__ = ["Chart", "accuracy_chart", "nice_ticks", "speed_chart"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from evals.metrics import METRICS
 from pipeline.gate.model import Judgement, Row
-from pipeline.plan import Plan
-from pipeline.report.numbers import estimate_text, value_text
+from pipeline.plan.model import Plan
+from pipeline.report.text import estimate_text, value_text
 
 __all__ = ["AXES", "SHOWN", "LoadLine", "LoadTable", "load_tables", "swept_jobs"]
 

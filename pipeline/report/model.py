@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.compare.pairing import Pairing
+from pipeline.compare.text import pairing_document
 from pipeline.gate.model import Judgement
-from pipeline.pairs import Pairing
-from pipeline.pairs.text import pairing_document
-from pipeline.plan import Plan
-from pipeline.records import Record
+from pipeline.plan.model import Plan
+from pipeline.records.record import Record
 
 __all__ = ["SCHEMA_VERSION", "Failure", "Report", "failure_of"]
 

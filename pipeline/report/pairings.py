@@ -7,10 +7,9 @@ from statistics import fmean
 from typing import Any
 
 from evals.job import Answer
-from pipeline.layout import LayoutKey
-from pipeline.pairs import Pairing, pair, settings_diff
-from pipeline.plan import Plan
-from pipeline.records import Record, RecordError, Status
+from pipeline.compare.pairing import Pairing, pair, settings_diff
+from pipeline.plan.model import LayoutKey, Plan
+from pipeline.records.record import Record, RecordError, Status
 
 __all__ = ["asking", "pairings"]
 
@@ -30,7 +29,7 @@ def pairings(
         plan: The run's plan.
         records: Its records.
         answers: Gives the answers of a record that count; may raise
-            :class:`pipeline.records.RecordError`.
+            :class:`pipeline.records.record.RecordError`.
     """
     found = [r for r in records if r.status is Status.OK and r.kind == "accuracy"]
     made: list[Pairing] = []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+from pipeline.cli.console import stdout
 from pipeline.exit_codes import CANNOT_VOUCH
-from pipeline.published import Figure, Published, Row
+from pipeline.records.record import write_atomic, write_json
 from pipeline.report.model import SCHEMA_VERSION
-
-__all__ = ["document"]
+from pipeline.report.published_table import Figure, Published, Row, load_published
+from pipeline.report.render import render_published
 
 _NONE = "\N{EN DASH}"
 _WITHOUT = "reported without intervals"
@@ -19,7 +22,7 @@ def document(found: Published) -> dict[str, Any]:
 
     ``values`` are the published numbers, ``texts`` the same with the published digits; ``gains``
     are worked out from them, and equal the published ones where there are any
-    (:func:`pipeline.published.load_published` refuses others).
+    (:func:`pipeline.report.published_table.load_published` refuses others).
     """
     open_to = (
         f"reported figures of {found.source}: nothing was run or checked here"
@@ -120,3 +123,30 @@ def _closure(found: Published) -> list[dict[str, Any]]:
 def _change(found: Published, row: Row, baseline: str) -> float | None:
     ours, theirs = found.value(row, found.candidate), found.value(row, baseline)
     return None if ours is None or theirs is None else ours - theirs
+
+
+def report_published(file: Path, out: Path, *, as_json: bool) -> None:
+    """Write report.md, report.html and report.json of published figures; what is there is replaced.
+
+    Args:
+        file: The figures.
+        out: The folder; it gets one of the table's name below ``published``.
+        as_json: Print the document instead of where it went.
+
+    Raises:
+        pipeline.experiment.yaml_source.SourceError: With everything that is wrong with the file.
+    """
+    told = document(load_published(file))
+    folder = out / "published" / told["name"]
+    folder.mkdir(parents=True, exist_ok=True)
+    markdown, page = render_published(told)
+    write_atomic(folder / "report.md", markdown)
+    write_atomic(folder / "report.html", page)
+    write_json(folder / "report.json", told)
+    if as_json:
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    console = stdout()
+    console.print(f"{told['title']}: {told['reason']}", markup=False)
+    for name in ("report.html", "report.md", "report.json"):
+        console.print(f"report: {folder / name}", markup=False)

@@ -10,16 +10,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from evals.metrics import METRICS
+from pipeline.compare.text import excerpt
 from pipeline.gate.model import Row
-from pipeline.pairs.text import excerpt
 from pipeline.premises import PREMISES
-from pipeline.report import numbers
+from pipeline.report import text as numbers
 from pipeline.report.charts import Chart, accuracy_chart, speed_chart
-from pipeline.report.gains import gain_lines, noise_lines
 from pipeline.report.loads import load_tables
 from pipeline.report.model import Report
-from pipeline.report.parts import bought_text, closure_lines
-from pipeline.report.table import MARKS, columns, lines
+from pipeline.report.tables import (
+    MARKS,
+    bought_text,
+    closure_lines,
+    columns,
+    gain_lines,
+    lines,
+    noise_lines,
+)
 
 __all__ = ["flat", "render_html", "render_markdown", "render_published"]
 
@@ -58,7 +64,7 @@ def render_published(told: dict[str, Any]) -> tuple[str, str]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("pipeline"),
+        loader=PackageLoader("pipeline.report"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
         trim_blocks=True,

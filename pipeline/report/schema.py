@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.experiment.gates import Gate
 from pipeline.gate.model import Judgement, Row
-from pipeline.layout import LayoutKey
-from pipeline.plan import ArmPlan, PlanModel
+from pipeline.plan.model import ArmPlan, LayoutKey, PlanModel
 from pipeline.report.model import Failure
-from pipeline.spec.gates import Gate
 
 __all__ = ["ReportDocument", "report_schema_text"]
 

@@ -7,9 +7,8 @@ from rich.table import Table
 
 from evals.metrics import METRICS
 from pipeline.gate.model import Check, Judgement, Row, Verdict
-from pipeline.report.numbers import estimate_text, value_text
-from pipeline.report.parts import closure_texts
-from pipeline.report.table import MARKS, records_text
+from pipeline.report.tables import MARKS, closure_texts, records_text
+from pipeline.report.text import estimate_text, value_text
 
 __all__ = ["terminal_reasons", "terminal_table"]
 

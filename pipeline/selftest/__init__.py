@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from pipeline.selftest.model import Outcome, SelfTest
 from pipeline.selftest.run import cases, judged, outcomes, self_test
-from pipeline.selftest.stored import Stored, from_run, shipped
+from pipeline.selftest.stored import Outcome, SelfTest, Stored, from_run, shipped
 
 __all__ = [
-    "Outcome", "SelfTest", "Stored", "cases", "from_run", "judged", "outcomes", "self_test",
+    "Outcome",
+    "SelfTest",
+    "Stored",
+    "cases",
+    "from_run",
+    "judged",
+    "outcomes",
+    "self_test",
     "shipped",
-]  # fmt: skip
+]

@@ -10,10 +10,9 @@ from typing import TypeVar
 
 from evals.metrics import METRICS
 from pipeline.gate.evidence import asks
-from pipeline.gate.noise import repeats_reference
-from pipeline.layout import LayoutKey
-from pipeline.plan import Plan
-from pipeline.records import Record, RecordError, Status
+from pipeline.gate.gains import repeats_reference
+from pipeline.plan.model import LayoutKey, Plan
+from pipeline.records.record import Record, RecordError, Status
 from pipeline.selftest.stored import Place, Stored
 
 __all__ = ["candidate", "levelled", "places"]
@@ -86,12 +85,16 @@ def levelled(stored: Stored) -> Stored:
             premises = [one for one in own.premises if one.state != "disproved"]
             records[cell.id] = source.model_copy(
                 update={
-                    "cell": cell.id, "launch": launch.id, "arm": launch.arm,
+                    "cell": cell.id,
+                    "launch": launch.id,
+                    "arm": launch.arm,
                     "layout": LayoutKey.model_validate(launch.layout.model_dump()),
-                    "block": launch.block, "premises": premises, "runs": [],
+                    "block": launch.block,
+                    "premises": premises,
+                    "runs": [],
                     "metrics": _quiet(stored.plan, source, found),
                 }
-            )  # fmt: skip
+            )
             copied[cell.id] = source.cell
     facts = dict(stored.facts)
     if facts:

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from evals.metrics import METRICS
+from pipeline.experiment.gates import Gate
+from pipeline.gate.gains import repeats_reference
 from pipeline.gate.model import Verdict
-from pipeline.gate.noise import repeats_reference
-from pipeline.records import PremiseResult, Record
+from pipeline.records.record import PremiseResult, Record
 from pipeline.selftest.injections import MORE_HURTS, at_blocks, changed, remarked, share_of
 from pipeline.selftest.matrix import Gated, harmed, proving
-from pipeline.selftest.model import Case
 from pipeline.selftest.scene import Scene
-from pipeline.selftest.stored import Place, Stored
-from pipeline.spec.gates import Gate
+from pipeline.selftest.stored import Case, Place, Stored
 
 __all__ = ["claims"]
 
@@ -42,23 +41,40 @@ def _not_counted(scene: Scene, speed: Gated, score: Gated) -> Iterator[Case]:
     alone = scene.narrow(speed)
     unasked = harmed(alone, speed, alone.cells(scene.place, speed.job), gain=True)
     yield scene.case(
-        "faster, accuracy not asked", unasked, "a large gain in speed, and no gate on accuracy",
-        of=speed, check=scene.fine, row=scene.fine, run=scene.fine,
-    )  # fmt: skip
+        "faster, accuracy not asked",
+        unasked,
+        "a large gain in speed, and no gate on accuracy",
+        of=speed,
+        check=scene.fine,
+        row=scene.fine,
+        run=scene.fine,
+    )
     both = scene.narrow(speed, score)
     fast = harmed(both, speed, both.cells(scene.place, speed.job), gain=True)
     wrong = harmed(fast, score, fast.cells(scene.place, score.job))
     yield scene.case(
-        "faster and wrong", wrong, "a large gain in speed, and many answers wrong",
-        of=speed, check=_INCONCLUSIVE, row=_REGRESSED, run=_REGRESSED,
-    )  # fmt: skip
-    lost = {key: value for key, value in fast.answers.items()
-            if key not in fast.cells(scene.place, score.job)}  # fmt: skip
+        "faster and wrong",
+        wrong,
+        "a large gain in speed, and many answers wrong",
+        of=speed,
+        check=_INCONCLUSIVE,
+        row=_REGRESSED,
+        run=_REGRESSED,
+    )
+    lost = {
+        key: value
+        for key, value in fast.answers.items()
+        if key not in fast.cells(scene.place, score.job)
+    }
     yield scene.case(
-        "faster, answers lost", replace(fast, answers=lost),
+        "faster, answers lost",
+        replace(fast, answers=lost),
         "a large gain in speed, and no answers to show that it is right",
-        of=speed, check=_INCONCLUSIVE, row=_MISSING, run=_MISSING,
-    )  # fmt: skip
+        of=speed,
+        check=_INCONCLUSIVE,
+        row=_MISSING,
+        run=_MISSING,
+    )
 
 
 def _proved(scene: Scene, one: Gated) -> dict[str, dict[str, Gate]]:
@@ -79,10 +95,13 @@ def _not_the_best(scene: Scene, one: Gated) -> Iterator[Case]:
     fast = harmed(alone, one, alone.cells(scene.place, one.job), gain=True)
     best = harmed(fast, one, fast.cells(here[0], one.job), gain=True)
     yield scene.case(
-        "faster than the reference only", best,
+        "faster than the reference only",
+        best,
         f"a large gain, and the same of the baseline {here[0].arm}",
-        of=one, check=_PASS, row=_PASS,
-    )  # fmt: skip
+        of=one,
+        check=_PASS,
+        row=_PASS,
+    )
 
 
 def _below_the_noise(scene: Scene, one: Gated) -> Iterator[Case]:
@@ -100,10 +119,13 @@ def _below_the_noise(scene: Scene, one: Gated) -> Iterator[Case]:
         fast, fast.cells(same, one.job), one.metric, lambda block: (1.0, 1.3, 0.75)[block % 3]
     )
     yield scene.case(
-        "gain below the noise floor", noisy,
+        "gain below the noise floor",
+        noisy,
         f"a gain of twice the margin, while {same.arm} scatters by 30 %",
-        of=one, check=_PASS, row=_PASS,
-    )  # fmt: skip
+        of=one,
+        check=_PASS,
+        row=_PASS,
+    )
 
 
 def _references(scene: Scene, one: Gated) -> Iterator[Case]:
@@ -116,13 +138,25 @@ def _references(scene: Scene, one: Gated) -> Iterator[Case]:
         broken = harmed(broken, one, broken.cells(place, one.job))
     told = "many answers of reference and arm wrong on this layout only"
     yield scene.case(
-        "reference broken on a layout", broken, told, of=one, at=scene.reference,
-        against="other layouts", check=_REGRESSED, row=_REGRESSED, run=_REGRESSED,
-    )  # fmt: skip
+        "reference broken on a layout",
+        broken,
+        told,
+        of=one,
+        at=scene.reference,
+        against="other layouts",
+        check=_REGRESSED,
+        row=_REGRESSED,
+        run=_REGRESSED,
+    )
     yield scene.case(
-        "arm equal to a broken reference", broken, told,
-        of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_REGRESSED,
-    )  # fmt: skip
+        "arm equal to a broken reference",
+        broken,
+        told,
+        of=one,
+        check=_INCONCLUSIVE,
+        row=_INCONCLUSIVE,
+        run=_REGRESSED,
+    )
 
 
 def _floors(scene: Scene, one: Gated) -> Iterator[Case]:
@@ -137,17 +171,28 @@ def _floors(scene: Scene, one: Gated) -> Iterator[Case]:
                 many = share_of(alone.answers[cell.id], 1.0)
                 low = remarked(low, [cell.id], "wrong", many, of=("correct",))
     yield scene.case(
-        "all arms below the floor", low, "all answers of all arms wrong",
-        of=one, against="floor", check=_REGRESSED, row=_REGRESSED, run=_REGRESSED,
-    )  # fmt: skip
+        "all arms below the floor",
+        low,
+        "all answers of all arms wrong",
+        of=one,
+        against="floor",
+        check=_REGRESSED,
+        row=_REGRESSED,
+        run=_REGRESSED,
+    )
     if scene.base.strict:
         kept = alone
         gate = one.gate.model_copy(update={"floor": _share_right(alone, scene, one)})
         yield scene.case(
-            "floor not excluded", kept.with_gates({one.job: {one.metric: gate}}),
+            "floor not excluded",
+            kept.with_gates({one.job: {one.metric: gate}}),
             "the floor raised to the score itself",
-            of=one, against="floor", check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
-        )  # fmt: skip
+            of=one,
+            against="floor",
+            check=_INCONCLUSIVE,
+            row=_INCONCLUSIVE,
+            run=_INCONCLUSIVE,
+        )
 
 
 def _share_right(stored: Stored, scene: Scene, one: Gated) -> float:
@@ -165,16 +210,24 @@ def _proofs(scene: Scene, one: Gated) -> Iterator[Case]:
         for cell, record in strict.records.items():
             made = changed(made, [cell], premises=_premises(record, state))
         yield scene.case(
-            f"proof required, {state}", made, f"decode kernels {state} for every arm",
-            of=one, row=found, run=found,
-        )  # fmt: skip
+            f"proof required, {state}",
+            made,
+            f"decode kernels {state} for every arm",
+            of=one,
+            row=found,
+            run=found,
+        )
     bare = strict
     for cell in strict.records:
         bare = changed(bare, [cell], premises=[])
     yield scene.case(
-        "proof required, none asked", bare, "records that say nothing of what ran",
-        of=one, row=_MISSING, run=_MISSING,
-    )  # fmt: skip
+        "proof required, none asked",
+        bare,
+        "records that say nothing of what ran",
+        of=one,
+        row=_MISSING,
+        run=_MISSING,
+    )
 
 
 def _premises(record: Record, state: str) -> list[PremiseResult]:

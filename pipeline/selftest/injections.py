@@ -8,16 +8,26 @@ from math import ceil
 from typing import Any, TypeVar
 
 from evals.job import Answer, Mark
-from evals.logprobs_files import Trail
+from evals.logprobs.trails import Trail
 from pipeline.premises import Claims, served_path
 from pipeline.premises import Evidence as PremiseEvidence
-from pipeline.records import PremiseResult, Record, Status
+from pipeline.records.record import PremiseResult, Record, Status
 from pipeline.selftest.stored import Place, Stored
 
 __all__ = [
-    "HARMFUL_MARK", "MORE_HURTS", "at_blocks", "changed", "disproved", "exchanged", "lost",
-    "remarked", "scaled", "share_of", "shifted", "without_ranks",
-]  # fmt: skip
+    "HARMFUL_MARK",
+    "MORE_HURTS",
+    "at_blocks",
+    "changed",
+    "disproved",
+    "exchanged",
+    "lost",
+    "remarked",
+    "scaled",
+    "share_of",
+    "shifted",
+    "without_ranks",
+]
 
 _T = TypeVar("_T")
 
@@ -25,12 +35,19 @@ _T = TypeVar("_T")
 # table of metrics cannot be tested against itself, and a flipped direction in it ("TPOT: maximize")
 # is the very fault that must be found. Fractions are known by the mark that they count.
 MORE_HURTS: dict[str, bool] = {
-    "ms": True, "kernels": True, "nats": True, "tok/s": False, "req/s": False, "%": False,
-}  # fmt: skip
+    "ms": True,
+    "kernels": True,
+    "nats": True,
+    "tok/s": False,
+    "req/s": False,
+    "%": False,
+}
 HARMFUL_MARK: dict[str, Mark] = {
-    "score": "wrong", "no_answer_rate": "no_answer", "truncated_rate": "truncated",
+    "score": "wrong",
+    "no_answer_rate": "no_answer",
+    "truncated_rate": "truncated",
     "error_rate": "error",
-}  # fmt: skip
+}
 
 
 def changed(stored: Stored, cells: Iterable[str], **changes: Any) -> Stored:  # noqa: ANN401

@@ -8,7 +8,7 @@ from dataclasses import replace
 from launchers.backends import MIXED_COMM_PLUGIN
 from pipeline.gate.evidence import asks
 from pipeline.gate.model import Verdict
-from pipeline.records import Status
+from pipeline.records.record import Status
 from pipeline.selftest.injections import (
     changed,
     disproved,
@@ -16,9 +16,8 @@ from pipeline.selftest.injections import (
     without_ranks,
 )
 from pipeline.selftest.matrix import Gated, harmed, proving
-from pipeline.selftest.model import Case
 from pipeline.selftest.scene import Scene
-from pipeline.selftest.stored import Stored
+from pipeline.selftest.stored import Case, Stored
 
 __all__ = ["losses"]
 
@@ -28,9 +27,13 @@ _MISSING = (Verdict.MISSING,)
 def losses(scene: Scene) -> Iterator[Case]:
     """All of them that the scene allows."""
     yield scene.case(
-        "A/A", scene.base, "nothing: all arms repeat the reference, all gates on",
-        row=scene.fine, run=scene.fine, others=(*scene.fine, Verdict.UNSUPPORTED),
-    )  # fmt: skip
+        "A/A",
+        scene.base,
+        "nothing: all arms repeat the reference, all gates on",
+        row=scene.fine,
+        run=scene.fine,
+        others=(*scene.fine, Verdict.UNSUPPORTED),
+    )
     for one in filter(None, (scene.speed, scene.score)):
         yield from _swapped(scene, one)
         yield from _of_record(scene, one)
@@ -52,10 +55,13 @@ def _swapped(scene: Scene, one: Gated) -> Iterator[Case]:
     if len(scene.base.plan.layouts) == 1 or one.metric != "score":
         # On one of several layouts the reference would be found broken: a case of its own.
         yield scene.case(
-            "arms swapped", exchanged(worse, scene.reference, scene.place),
+            "arms swapped",
+            exchanged(worse, scene.reference, scene.place),
             "the arm made much worse, then its measurements swapped with the reference's",
-            of=one, check=gain, row=gain,
-        )  # fmt: skip
+            of=one,
+            check=gain,
+            row=gain,
+        )
 
 
 def _of_record(scene: Scene, one: Gated) -> Iterator[Case]:
@@ -64,22 +70,36 @@ def _of_record(scene: Scene, one: Gated) -> Iterator[Case]:
         cell = narrow.cells(place, one.job)[-1]
         gone = {key: record for key, record in narrow.records.items() if key != cell}
         yield scene.case(
-            f"record of the {who} lost", replace(narrow, records=gone), f"{cell} has no record",
-            of=one, check=_MISSING, row=_MISSING, run=_MISSING,
-        )  # fmt: skip
+            f"record of the {who} lost",
+            replace(narrow, records=gone),
+            f"{cell} has no record",
+            of=one,
+            check=_MISSING,
+            row=_MISSING,
+            run=_MISSING,
+        )
         for status in (Status.FAILED, Status.ABORTED, Status.UNSUPPORTED, Status.INVALID):
             failed = changed(
                 narrow, [cell], status=status, failure_class="crashed", reason="it broke"
             )
             yield scene.case(
-                f"record of the {who} {status.value}", failed, f"{cell} is {status.value}",
-                of=one, check=_MISSING, row=_MISSING, run=_MISSING,
-            )  # fmt: skip
+                f"record of the {who} {status.value}",
+                failed,
+                f"{cell} is {status.value}",
+                of=one,
+                check=_MISSING,
+                row=_MISSING,
+                run=_MISSING,
+            )
         yield scene.case(
-            f"path of the {who} disproved", disproved(narrow, [cell], noticed=False),
+            f"path of the {who} disproved",
+            disproved(narrow, [cell], noticed=False),
             f"{cell} is ok, but a premise in it is disproved",
-            of=one, check=_MISSING, row=_MISSING, run=_MISSING,
-        )  # fmt: skip
+            of=one,
+            check=_MISSING,
+            row=_MISSING,
+            run=_MISSING,
+        )
     yield from _of_another_job(scene, one)
 
 
@@ -93,20 +113,33 @@ def _of_another_job(scene: Scene, one: Gated) -> Iterator[Case]:
         return
     failed = changed(narrow, cells[:1], status=Status.FAILED, reason="it broke")
     yield scene.case(
-        "record of another job failed", failed, f"{cells[0]}, which no gate asks for, failed",
-        of=one, check=scene.fine, row=_MISSING, run=_MISSING,
-    )  # fmt: skip
+        "record of another job failed",
+        failed,
+        f"{cells[0]}, which no gate asks for, failed",
+        of=one,
+        check=scene.fine,
+        row=_MISSING,
+        run=_MISSING,
+    )
     gone = {key: record for key, record in narrow.records.items() if key != cells[0]}
     yield scene.case(
-        "record of another job lost", replace(narrow, records=gone),
+        "record of another job lost",
+        replace(narrow, records=gone),
         f"{cells[0]}, which no gate asks for, lost",
-        of=one, check=scene.fine, row=_MISSING, run=_MISSING,
-    )  # fmt: skip
+        of=one,
+        check=scene.fine,
+        row=_MISSING,
+        run=_MISSING,
+    )
     yield scene.case(
-        "arm invalid in another job", disproved(narrow, cells[:1], noticed=True),
+        "arm invalid in another job",
+        disproved(narrow, cells[:1], noticed=True),
         f"{cells[0]} invalid: the arm was not what it claims",
-        of=one, check=_MISSING, row=_MISSING, run=_MISSING,
-    )  # fmt: skip
+        of=one,
+        check=_MISSING,
+        row=_MISSING,
+        run=_MISSING,
+    )
 
 
 def _incomparable(scene: Scene, one: Gated) -> Iterator[Case]:
@@ -148,17 +181,25 @@ def _incomparable(scene: Scene, one: Gated) -> Iterator[Case]:
         ]
     for name, stored in made:
         yield scene.case(
-            name, stored, f"{name} in {cells[0]}",
-            of=one, check=_MISSING, row=_MISSING, run=_MISSING,
-        )  # fmt: skip
+            name,
+            stored,
+            f"{name} in {cells[0]}",
+            of=one,
+            check=_MISSING,
+            row=_MISSING,
+            run=_MISSING,
+        )
 
 
 def _nothing(scene: Scene) -> Iterator[Case]:
     base = scene.base
     yield scene.case(
-        "no record at all", replace(base, records={}), "the whole run lost",
-        row=_MISSING, run=_MISSING,
-    )  # fmt: skip
+        "no record at all",
+        replace(base, records={}),
+        "the whole run lost",
+        row=_MISSING,
+        run=_MISSING,
+    )
     yield scene.case(
         "no gate", base.with_gates({}), "an experiment without gates", row=_MISSING, run=_MISSING
     )
@@ -168,9 +209,12 @@ def _nothing(scene: Scene) -> Iterator[Case]:
     launches = [one for one in alone.plan.launches if one.arm == alone.plan.reference]
     only = alone.plan.model_copy(update={"arms": arms, "launches": launches})
     yield scene.case(
-        "only the reference", replace(alone, plan=only), "no arm but the reference",
-        at=scene.reference, run=_MISSING,
-    )  # fmt: skip
+        "only the reference",
+        replace(alone, plan=only),
+        "no arm but the reference",
+        at=scene.reference,
+        run=_MISSING,
+    )
     here = {
         cell.id for one in alone.plan.launches if one.arm == scene.place.arm for cell in one.cells
     }
@@ -178,9 +222,12 @@ def _nothing(scene: Scene) -> Iterator[Case]:
         alone, here & alone.records.keys(), status=Status.UNSUPPORTED, reason="not here"
     )
     yield scene.case(
-        "no arm can run here", refused, f"all records of {scene.place.arm} unsupported",
-        row=(Verdict.UNSUPPORTED,), run=_MISSING,
-    )  # fmt: skip
+        "no arm can run here",
+        refused,
+        f"all records of {scene.place.arm} unsupported",
+        row=(Verdict.UNSUPPORTED,),
+        run=_MISSING,
+    )
     yield from _not_planned(scene)
 
 
@@ -196,9 +243,12 @@ def _not_planned(scene: Scene) -> Iterator[Case]:
     kept = {key: value for key, value in both.records.items() if value.job != first.job}
     plan = both.plan.model_copy(update={"launches": bare})
     yield scene.case(
-        "gated job not planned", replace(both, plan=plan, records=kept),
-        f"no launch runs the gated job {first.job}", row=_MISSING, run=_MISSING,
-    )  # fmt: skip
+        "gated job not planned",
+        replace(both, plan=plan, records=kept),
+        f"no launch runs the gated job {first.job}",
+        row=_MISSING,
+        run=_MISSING,
+    )
 
 
 def _ranks(scene: Scene) -> Iterator[Case]:
@@ -214,5 +264,6 @@ def _ranks(scene: Scene) -> Iterator[Case]:
             "a rank without witness" if missing else "all ranks with witness",
             without_ranks(scene.base, scene.place, missing),
             f"{missing} witness files lost of each launch of {scene.place.arm}",
-            row=found, run=found,
-        )  # fmt: skip
+            row=found,
+            run=found,
+        )

@@ -8,9 +8,10 @@ from math import exp, log
 
 from evals.job import Mark
 from evals.metrics import METRICS
+from pipeline.experiment.gates import Gate
 from pipeline.gate.evidence import asks, is_fraction
 from pipeline.gate.model import Verdict
-from pipeline.plan import Plan
+from pipeline.plan.model import Plan
 from pipeline.selftest.injections import (
     HARMFUL_MARK,
     MORE_HURTS,
@@ -22,16 +23,18 @@ from pipeline.selftest.injections import (
     share_of,
     shifted,
 )
-from pipeline.selftest.model import COLUMNS, Case, Column, Expected
-from pipeline.selftest.stored import Place, Stored
-from pipeline.spec.gates import Gate
+from pipeline.selftest.stored import COLUMNS, Case, Column, Expected, Place, Stored
 
 __all__ = ["Gated", "gated", "harmed", "matrix", "narrowed", "proving", "unable"]
 
 P, R, G, I, M, U = (  # noqa: E741 - a table reads best with one letter a verdict
-    Verdict.PASS, Verdict.REGRESSED, Verdict.IMPROVED, Verdict.INCONCLUSIVE, Verdict.MISSING,
+    Verdict.PASS,
+    Verdict.REGRESSED,
+    Verdict.IMPROVED,
+    Verdict.INCONCLUSIVE,
+    Verdict.MISSING,
     Verdict.UNSUPPORTED,
-)  # fmt: skip
+)
 
 Verdicts = tuple[Verdict, ...]
 
@@ -154,8 +157,12 @@ def _expected(stored: Stored, one: Gated, column: Column) -> Expected:
     elif not asks(one.metric) and not proving(stored, one.place):
         gain = fine  # nothing shows that the answers are right
     of_column: dict[Column, Verdicts] = {
-        "harm": (R,), "gain": gain, "nothing": fine, "missing": (M,), "invalid": (M,),
-    }  # fmt: skip
+        "harm": (R,),
+        "gain": gain,
+        "nothing": fine,
+        "missing": (M,),
+        "invalid": (M,),
+    }
     found = of_column[column]
     return Expected(check=found, row=found, run=found, others=(*fine, U))
 
@@ -209,6 +216,12 @@ def matrix(stored: Stored, place: Place) -> Iterator[Case]:
                 continue
             made, injected = _injected(narrow, one, column)
             yield Case(
-                name=column, column=column, job=one.job, metric=one.metric, place=place,
-                stored=made, expected=_expected(narrow, one, column), injected=injected,
-            )  # fmt: skip
+                name=column,
+                column=column,
+                job=one.job,
+                metric=one.metric,
+                place=place,
+                stored=made,
+                expected=_expected(narrow, one, column),
+                injected=injected,
+            )

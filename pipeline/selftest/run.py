@@ -7,12 +7,25 @@ from collections.abc import Iterator, Sequence
 from pipeline import exit_codes
 from pipeline.gate.model import EXIT_CODES, Judgement, Verdict
 from pipeline.selftest.base import candidate, levelled
+from pipeline.selftest.claims import claims
+from pipeline.selftest.losses import losses
 from pipeline.selftest.matrix import gated, matrix, narrowed, unable
-from pipeline.selftest.model import COLUMNS, Case, Outcome, SelfTest
-from pipeline.selftest.scenarios import scenarios
-from pipeline.selftest.stored import Stored
+from pipeline.selftest.scene import Scene
+from pipeline.selftest.statistics import statistics
+from pipeline.selftest.stored import COLUMNS, Case, Outcome, Place, SelfTest, Stored
 
-__all__ = ["cases", "judged", "outcomes", "self_test"]
+
+def scenarios(base: Stored, place: Place) -> Iterator[Case]:
+    """The cases that these records allow.
+
+    Args:
+        base: Levelled records.
+        place: The row that faults are injected into.
+    """
+    scene = Scene(base=base, place=place, gates=gated(base.plan, place))
+    yield from losses(scene)
+    yield from statistics(scene)
+    yield from claims(scene)
 
 
 def self_test(stored: Stored) -> SelfTest:
@@ -62,11 +75,18 @@ def judged(case: Case) -> Outcome:
         problems.append(f"exit code {judgement.exit_code} for {judgement.verdict.value}")
     _, allowed, found = next((one for one in seen if one[1]), seen[-1])
     return Outcome(
-        name=case.name, column=case.column, job=case.job, metric=case.metric,
-        arm=case.place.arm, layout=str(case.place.layout), injected=case.injected,
-        expected=[verdict.value for verdict in allowed], found=found.value if found else "nothing",
-        exit_code=judgement.exit_code, problems=problems,
-    )  # fmt: skip
+        name=case.name,
+        column=case.column,
+        job=case.job,
+        metric=case.metric,
+        arm=case.place.arm,
+        layout=str(case.place.layout),
+        injected=case.injected,
+        expected=[verdict.value for verdict in allowed],
+        found=found.value if found else "nothing",
+        exit_code=judgement.exit_code,
+        problems=problems,
+    )
 
 
 _Seen = tuple[str, Sequence[Verdict], Verdict | None]

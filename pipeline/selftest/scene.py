@@ -9,8 +9,7 @@ from evals.metrics import METRICS
 from pipeline.gate.evidence import asks
 from pipeline.gate.model import Verdict
 from pipeline.selftest.matrix import Gated, narrowed
-from pipeline.selftest.model import Case, Expected
-from pipeline.selftest.stored import Place, Stored
+from pipeline.selftest.stored import Case, Expected, Place, Stored
 
 __all__ = ["Scene"]
 

@@ -18,9 +18,8 @@ from pipeline.selftest.injections import (
     shifted,
 )
 from pipeline.selftest.matrix import Gated, harmed
-from pipeline.selftest.model import Case
 from pipeline.selftest.scene import Scene
-from pipeline.selftest.stored import Stored
+from pipeline.selftest.stored import Case, Stored
 from pipeline.stats import launch_ratio
 
 __all__ = ["statistics"]
@@ -57,9 +56,14 @@ def _few_launches(scene: Scene, one: Gated) -> Iterator[Case]:
         _worse(one, 4.0),
     )
     yield scene.case(
-        "one launch an arm", slow, "a large harm, but one launch of each arm only",
-        of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
-    )  # fmt: skip
+        "one launch an arm",
+        slow,
+        "a large harm, but one launch of each arm only",
+        of=one,
+        check=_INCONCLUSIVE,
+        row=_INCONCLUSIVE,
+        run=_INCONCLUSIVE,
+    )
 
 
 def _worse(one: Gated, margins: float) -> float:
@@ -79,27 +83,42 @@ def _speeds(scene: Scene, one: Gated) -> Iterator[Case]:
             f"{name} of half the margin",
             scaled(narrow, cells, one.metric, _worse(one, margins)),
             f"a {name} of half the margin, on every launch",
-            of=one, check=_PASS, row=_PASS, run=_PASS,
-        )  # fmt: skip
+            of=one,
+            check=_PASS,
+            row=_PASS,
+            run=_PASS,
+        )
     alpha = narrow.plan.alpha
     # Twice the margin, with a scatter of launches so large that p is above alpha.
     yield scene.case(
-        "harm in noise", _scattered(narrow, one, cells, 2.0, 2 * alpha),
+        "harm in noise",
+        _scattered(narrow, one, cells, 2.0, 2 * alpha),
         "twice the margin to the worse, lost in the noise of launches",
-        of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
-    )  # fmt: skip
+        of=one,
+        check=_INCONCLUSIVE,
+        row=_INCONCLUSIVE,
+        run=_INCONCLUSIVE,
+    )
     yield scene.case(
-        "no effect in noise", _scattered(narrow, one, cells, 0.02, 0.48),
+        "no effect in noise",
+        _scattered(narrow, one, cells, 0.02, 0.48),
         "no effect, and noise of launches that does not exclude the margin",
-        of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
-    )  # fmt: skip
+        of=one,
+        check=_INCONCLUSIVE,
+        row=_INCONCLUSIVE,
+        run=_INCONCLUSIVE,
+    )
     if scene.base.strict:
         # One of several comparisons may look significant by chance: what Holm is for.
         yield scene.case(
-            "p below alpha by itself only", _scattered(narrow, one, cells, 2.0, 0.6 * alpha),
+            "p below alpha by itself only",
+            _scattered(narrow, one, cells, 2.0, 0.6 * alpha),
             "twice the margin to the worse with a p-value that Holm's correction does not reject",
-            of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
-        )  # fmt: skip
+            of=one,
+            check=_INCONCLUSIVE,
+            row=_INCONCLUSIVE,
+            run=_INCONCLUSIVE,
+        )
 
 
 def _scattered(
@@ -110,8 +129,10 @@ def _scattered(
     blocks = [stored.records[cell].block for cell in cells]
     signs = {block: (1.0, -1.0, 0.0)[index % 3] for index, block in enumerate(blocks)}
     if len(blocks) % 3:
-        signs = {block: value if index < len(blocks) - len(blocks) % 3 else 0.0
-                 for index, (block, value) in enumerate(signs.items())}  # fmt: skip
+        signs = {
+            block: value if index < len(blocks) - len(blocks) % 3 else 0.0
+            for index, (block, value) in enumerate(signs.items())
+        }
     low, high = 1e-4, 5.0
     for _ in range(_BISECTIONS):
         scatter = (low + high) / 2
@@ -143,24 +164,42 @@ def _answers(scene: Scene, one: Gated) -> Iterator[Case]:
     narrow = scene.narrow(one)
     cells = narrow.cells(scene.place, one.job)
     yield scene.case(
-        "loss inside the margin", _apart(narrow, cells, 0.02, 0.0),
+        "loss inside the margin",
+        _apart(narrow, cells, 0.02, 0.0),
         "2 points worse, established, margin 5",
-        of=one, check=_PASS, row=_PASS, run=_PASS,
-    )  # fmt: skip
+        of=one,
+        check=_PASS,
+        row=_PASS,
+        run=_PASS,
+    )
     yield scene.case(
-        "loss in noise", _apart(narrow, cells, 0.125, 0.095), "50 answers worse, 38 better",
-        of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
-    )  # fmt: skip
+        "loss in noise",
+        _apart(narrow, cells, 0.125, 0.095),
+        "50 answers worse, 38 better",
+        of=one,
+        check=_INCONCLUSIVE,
+        row=_INCONCLUSIVE,
+        run=_INCONCLUSIVE,
+    )
     yield scene.case(
-        "gain in noise", _apart(narrow, cells, 0.095, 0.11), "38 answers worse, 44 better",
-        of=one, check=_PASS, row=_PASS, run=_PASS,
-    )  # fmt: skip
+        "gain in noise",
+        _apart(narrow, cells, 0.095, 0.11),
+        "38 answers worse, 44 better",
+        of=one,
+        check=_PASS,
+        row=_PASS,
+        run=_PASS,
+    )
     both = narrow.with_gates({one.job: {**scene.base.plan.gates[one.job], one.metric: one.gate}})
     yield scene.case(
-        "loss that only Holm rejects", replace(_apart(narrow, cells, 0.15, 0.1), plan=both.plan),
+        "loss that only Holm rejects",
+        replace(_apart(narrow, cells, 0.15, 0.1), plan=both.plan),
         "60 answers worse, 40 better, beside several other gated comparisons",
-        of=one, check=_INCONCLUSIVE, row=_INCONCLUSIVE, run=_INCONCLUSIVE,
-    )  # fmt: skip
+        of=one,
+        check=_INCONCLUSIVE,
+        row=_INCONCLUSIVE,
+        run=_INCONCLUSIVE,
+    )
 
 
 def _stages(scene: Scene, one: Gated) -> Iterator[Case]:
@@ -178,9 +217,14 @@ def _stages(scene: Scene, one: Gated) -> Iterator[Case]:
     ]
     for name, stored, found in cases:
         yield scene.case(
-            f"in stages, {name}", stored, f"questions asked in four stages; {name}",
-            of=one, check=found, row=found, run=found,
-        )  # fmt: skip
+            f"in stages, {name}",
+            stored,
+            f"questions asked in four stages; {name}",
+            of=one,
+            check=found,
+            row=found,
+            run=found,
+        )
 
 
 def _stopped(stored: Stored, cells: list[str], questions: int) -> Stored:
@@ -196,9 +240,14 @@ def _shifts(scene: Scene, one: Gated) -> Iterator[Case]:
     cells = narrow.cells(scene.place, one.job)
     small = shifted(narrow, cells, 0.5 * one.gate.margin)
     yield scene.case(
-        "shift inside the margin", small, "log-probabilities shifted by half the margin",
-        of=one, check=_PASS, row=_PASS, run=_PASS,
-    )  # fmt: skip
+        "shift inside the margin",
+        small,
+        "log-probabilities shifted by half the margin",
+        of=one,
+        check=_PASS,
+        row=_PASS,
+        run=_PASS,
+    )
     if scene.base.strict:
         trails = dict(narrow.trails)
         for cell in cells:
@@ -207,6 +256,9 @@ def _shifts(scene: Scene, one: Gated) -> Iterator[Case]:
             keep = len(own) // 4
             trails[cell] = [*own[:keep], *other[keep:]]
         yield scene.case(
-            "few texts begin alike", replace(narrow, trails=trails),
-            "three of four texts begin with another token", of=one, check=_INCONCLUSIVE,
-        )  # fmt: skip
+            "few texts begin alike",
+            replace(narrow, trails=trails),
+            "three of four texts begin with another token",
+            of=one,
+            check=_INCONCLUSIVE,
+        )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pipeline.stats.bootstrap import hierarchical_ratio
-from pipeline.stats.launch_looks import LaunchDesign, launch_design
+from pipeline.stats.decision import holm, state_of
+from pipeline.stats.group_sequential import (
+    Decision,
+    Design,
+    LaunchDesign,
+    decide,
+    launch_design,
+    make_design,
+)
 from pipeline.stats.launches import LaunchRatio, launch_ratio, launches_needed
-from pipeline.stats.multiplicity import holm
 from pipeline.stats.paired import PairedDifference, paired_difference, questions_needed
 from pipeline.stats.proportions import Interval, mean_score, tango, wilson
-from pipeline.stats.rule import state_of
-from pipeline.stats.sequential import Decision, Design, decide, make_design
 
 __all__ = [
     "Decision",

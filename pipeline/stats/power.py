@@ -10,15 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.stats.decision import state_of
+from pipeline.stats.group_sequential import Design, Outcome, make_design, outcome_of
 from pipeline.stats.paired import PairedDifference, difference_of
-from pipeline.stats.rule import state_of
-from pipeline.stats.sequential import Design, Outcome, make_design, outcome_of
 
 __all__ = [
-    "Comparison", "Difficulty", "Floats", "Judge", "ask_in_stages", "chance_to_pass",
-    "chance_to_regress", "draw_differences", "equal_in_stages", "repeats_for", "smallest_drop",
+    "Comparison",
+    "Difficulty",
+    "Floats",
+    "Judge",
+    "ask_in_stages",
+    "chance_to_pass",
+    "chance_to_regress",
+    "draw_differences",
+    "equal_in_stages",
+    "repeats_for",
+    "smallest_drop",
     "unseen_collapse",
-]  # fmt: skip
+]
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -176,9 +185,12 @@ def equal_in_stages(
         Its chance to pass, and the mean share of the questions that it is asked.
     """
     design = make_design(
-        comparison.questions, comparison.margin, comparison.alpha,
-        stages=stages, alarms=comparison.alarms,
-    )  # fmt: skip
+        comparison.questions,
+        comparison.margin,
+        comparison.alpha,
+        stages=stages,
+        alarms=comparison.alarms,
+    )
     judge, rng = Judge(), np.random.default_rng(seed)
     rows = draw_differences(comparison, 0.0, runs, rng)
     ends = [ask_in_stages(row, design, judge) for row in rows]
@@ -218,10 +230,14 @@ def repeats_for(
 
     def passes(repeats: int) -> bool:
         asked = Comparison(
-            difficulty=comparison.difficulty, questions=questions, repeats=repeats,
-            reference_repeats=repeats, margin=comparison.margin, alpha=comparison.alpha,
+            difficulty=comparison.difficulty,
+            questions=questions,
+            repeats=repeats,
+            reference_repeats=repeats,
+            margin=comparison.margin,
+            alpha=comparison.alpha,
             alarms=comparison.alarms,
-        )  # fmt: skip
+        )
         return chance_to_pass(asked, 0.0, runs=runs, seed=seed) >= power
 
     high = 1

@@ -14,7 +14,7 @@ __all__ = ["FEW", "Interval", "mean_score", "tango", "wilson"]
 
 # With fewer questions than this off the common value, their spread says too little of the true
 # one for an interval built on it; simulated coverage falls below nominal there
-# (tests/pipeline/test_stats.py).
+# (tests/pipeline/stats/test_stats.py).
 FEW = 15
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from launchers.failures import ServerError
+from launchers.server.failures import ServerError
 from scripts.gpu_smoke.agreement import Agreement, agreement, hypothesis
 from scripts.gpu_smoke.asking import greedy
 from scripts.gpu_smoke.serving import command, served

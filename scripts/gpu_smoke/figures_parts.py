@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from evals.comm_kernels.analysis import Known, analyse
+from evals.comm_kernels.analysis.capture import Known, analyse
 from scripts.gpu_smoke.figures_runs import NONE, table
 from scripts.gpu_smoke.kept import newest_part, newest_run, source_of
 

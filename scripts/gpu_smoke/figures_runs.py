@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evals.comm_kernels.files import FACTS, TRACES, trace_files
+from evals.comm_kernels.capture.files import FACTS, TRACES, trace_files
 from evals.comm_kernels.outcome import outcome_of
 from scripts.gpu_smoke.kept import KeptRun, newest_run
 

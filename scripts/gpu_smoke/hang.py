@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from launchers.ranks import scheduler_pids
+from launchers.machine.ranks import scheduler_pids
 from scripts.gpu_smoke.timed_run import newest
 
 _INTO_THE_JOB_S = 6.0

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evals.comm_kernels.table import TraceError
-from pipeline.records import RecordError
+from evals.comm_kernels.traces.table import TraceError
+from pipeline.records.record import RecordError
 from scripts.gpu_smoke import small
 from scripts.gpu_smoke.clean import Cleaner, leaks
 from scripts.gpu_smoke.keep_run import Change, KeepError, as_it_is, keep_files, keep_run
@@ -103,8 +103,8 @@ def keep(
 
     Raises:
         KeepError: Something may still name a machine, is too large, or is not there.
-        evals.comm_kernels.table.TraceError: A trace cannot be read.
-        pipeline.records.RecordError: A run is damaged.
+        evals.comm_kernels.traces.table.TraceError: A trace cannot be read.
+        pipeline.records.record.RecordError: A run is damaged.
     """
     runs = _runs(results, named)
     wanted = _PARTS if parts else {}

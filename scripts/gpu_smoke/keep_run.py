@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evals.comm_kernels.analysis import Known, analyse
-from evals.comm_kernels.files import trace_files
-from evals.comm_kernels.times import document
-from pipeline.premises.signs import SIGNS
-from pipeline.report import build, write
-from pipeline.run_folder import LaunchFolder, RunFolder
+from evals.comm_kernels.analysis.capture import Known, analyse
+from evals.comm_kernels.capture.files import trace_files
+from evals.comm_kernels.outcome import document
+from pipeline.premises.log_patterns import SIGNS
+from pipeline.records.folder import LaunchFolder, RunFolder
+from pipeline.report.build import build, write
 from scripts.gpu_smoke import small, small_sets
 from scripts.gpu_smoke.clean import Cleaner
 from scripts.gpu_smoke.small_nsys import nsys
@@ -81,7 +81,7 @@ def keep_run(run: Path, kept: Path, cleaner: Cleaner) -> None:
 
     Raises:
         KeepError: A trace is too large, or servegate reads other figures from what is kept.
-        pipeline.records.RecordError: The run is damaged.
+        pipeline.records.record.RecordError: The run is damaged.
     """
     shutil.rmtree(kept, ignore_errors=True)
     keep_files(run, kept, _RUN, cleaner)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import Record
-from pipeline.run_folder import RunFolder
+from pipeline.records.folder import RunFolder
+from pipeline.records.record import Record
 from scripts.gpu_smoke.records_page import machine
 
 __all__ = ["KeptRun", "newest_part", "newest_run", "sessions", "source_of"]
@@ -37,7 +37,7 @@ class KeptRun:
         """Read it.
 
         Raises:
-            pipeline.records.RecordError: It is damaged.
+            pipeline.records.record.RecordError: It is damaged.
         """
         folder = RunFolder(path)
         return cls(

@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from launchers.gpus import gpu_state
-from launchers.local import Server
+from launchers.machine.gpus import gpu_state
+from launchers.server.launch import Server
 from scripts.gpu_smoke.asking import post
 from scripts.gpu_smoke.serving import command, served
 
@@ -70,7 +70,7 @@ def _profiler(server: Server, out: Path) -> dict[str, Any]:
 def _itl(server: Server, out: Path) -> float:
     file = out / "bench-probe.jsonl"
     subprocess.run(
-        [sys.executable, "-P", "-m", "evals.bench_client", "--base-url", server.base_url,
+        [sys.executable, "-P", "-m", "evals.latency.fake_client", "--base-url", server.base_url,
          "--input-len", "256", "--output-len", "128", "--concurrency", "16", "--prompts", "32",
          "--warmup-requests", "16", "--seed", "1", "--output", str(file)],
         check=True, timeout=120,

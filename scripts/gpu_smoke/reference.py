@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 # Around the edges of kernels' blocks (16, 32, 64, 128 tokens), and as long as few-shot prompts are.
 _LENGTHS = (8, 16, 17, 32, 37, 64, 65, 129, 256, 512)
 _TOKENS = 16
-_PASSAGES = Path(__file__).resolve().parents[2] / "evals" / "texts" / "passages.jsonl"
+_PASSAGES = Path(__file__).resolve().parents[2] / "evals" / "logprobs" / "texts" / "passages.jsonl"
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from launchers.health import SGLANG_HEALTH
-from launchers.local import Server, launched
-from launchers.mixed_comm.requirements import MULTICAST_OFF
-from pipeline.prepare import planned
+from launchers.server.health import SGLANG_HEALTH
+from launchers.server.launch import Server, launched
+from pipeline.cli.prepare import planned
+from servegate_sglang.mixed_comm.requirements import MULTICAST_OFF
 
 __all__ = ["command", "served"]
 
@@ -31,7 +31,7 @@ def served(
     """Start it, wait until it generates, and stop it with all that it started.
 
     Raises:
-        launchers.failures.ServerError: It did not come up.
+        launchers.server.failures.ServerError: It did not come up.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with launched(

@@ -8,15 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evals.accuracy.grades import metrics as marks_metrics
 from evals.job import Answer, Mark
-from evals.marks import metrics as marks_metrics
-from pipeline.facts import Facts
-from pipeline.layout import LayoutKey
-from pipeline.plan import Cell, Launch, Plan, PlanModel
-from pipeline.planning import make_plan
-from pipeline.records import PremiseResult, Record, Status, write_atomic, write_json
-from pipeline.run_folder import RunFolder
-from pipeline.spec.experiment import Experiment
+from pipeline.experiment.model import Experiment
+from pipeline.plan.build import make_plan
+from pipeline.plan.model import Cell, Launch, LayoutKey, Plan, PlanModel
+from pipeline.records.facts import Facts
+from pipeline.records.folder import RunFolder
+from pipeline.records.record import PremiseResult, Record, Status, write_atomic, write_json
 
 GATES: dict[str, Any] = {
     "gsm8k": {"score": {"margin": 0.03}},

@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from pipeline.run_folder import RunFolder
+from pipeline.records.folder import RunFolder
 from scripts.gpu_smoke.figures_parts import hang, probes
 from tests.scripts.records import RECORDS, name_of, read, runs_of
 

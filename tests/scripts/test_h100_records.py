@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.power.measured import measured_basis
-from pipeline.report import write
-from pipeline.run_folder import RunFolder
+from pipeline.records.folder import RunFolder
+from pipeline.report.build import write
 from scripts.gpu_smoke.clean import leaks
 from scripts.gpu_smoke.figures import FIGURES, filled, marked
 from scripts.gpu_smoke.kept_text import texts

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from evals.comm_kernels.analysis import Known, analyse
-from evals.comm_kernels.files import trace_files
+from evals.comm_kernels.analysis.capture import Known, analyse
+from evals.comm_kernels.capture.files import trace_files
 from evals.comm_kernels.outcome import outcome_of
 from scripts.gpu_smoke.figures_parts import nsys
 from scripts.gpu_smoke.figures_runs import traces

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from evals.bench_files import MEASURED, Asked, bench_file, read_cell, read_run
-from pipeline.facts import resolved_arguments
-from pipeline.plan import Launch, Plan
+from evals.latency.outcome import MEASURED, Asked, bench_file, read_cell, read_run
+from pipeline.plan.model import Launch, Plan
 from pipeline.premises.arguments import arguments, asked_flags, layout
-from pipeline.premises.evidence import Claims, Evidence
-from pipeline.premises.signs import SIGNS
-from pipeline.run_folder import LaunchFolder, RunFolder
+from pipeline.premises.log_patterns import SIGNS
+from pipeline.premises.observed import Claims, Evidence
+from pipeline.records.facts import resolved_arguments
+from pipeline.records.folder import LaunchFolder, RunFolder
 from tests.scripts.records import RUNS, name_of, read, runs_of
 
 TOLD = sorted(path.parent for run in RUNS for path in run.glob("launches/*/server_info.json"))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from launchers.health import SGLANG_HEALTH
-from launchers.local import Server, launched
+from launchers.server.health import SGLANG_HEALTH
+from launchers.server.launch import Server, launched
 
 ROOT = Path(__file__).parents[3]
 

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import requests
 
-from launchers.failures import FailureClass
-from launchers.health import ServerExited, ServerNotReady
-from launchers.local import Server
-from launchers.process import log_tail
+from launchers.server.failures import FailureClass
+from launchers.server.health import ServerExited, ServerNotReady
+from launchers.server.launch import Server
+from launchers.server.process import log_tail
 from tests.launchers.fake_engine.conftest import Serve
 from tests.launchers.fake_engine.test_server import generate
-from tests.launchers.test_process import until
+from tests.launchers.server.test_process import until
 
 QUICK = {"ttft_ms": 0, "itl_ms": 0}
 

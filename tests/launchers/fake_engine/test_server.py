@@ -10,7 +10,7 @@ import openai
 import pytest
 import requests
 
-from launchers.local import Server
+from launchers.server.launch import Server
 from tests.launchers.fake_engine.conftest import Serve
 
 

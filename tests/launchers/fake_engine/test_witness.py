@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from launchers.health import ServerExited
+from launchers.server.health import ServerExited
 from tests.launchers.fake_engine.conftest import Serve
 from tests.launchers.fake_engine.test_server import generate
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline.facts import Facts
-from pipeline.plan import Plan
-from pipeline.run_folder import RunFolder
+from pipeline.plan.model import Plan
+from pipeline.records.facts import Facts
+from pipeline.records.folder import RunFolder
 from tests.pipeline.builders import (
     MadeRun,
     MarkOf,

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.history.model import Night
 from pipeline.history.store import History
-from pipeline.records import RecordError
+from pipeline.records.record import RecordError
 
 
 def night(run: str, *, verdict: str = "pass", started_at: str = "2026-11-01T00:00:00") -> Night:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from tests.pipeline.runs import LATENCY, experiment, servegate
 
 STORED = 27

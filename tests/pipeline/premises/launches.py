@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.plan import PlanModel
-from pipeline.planning import make_plan
+from pipeline.experiment.model import Experiment
+from pipeline.plan.build import make_plan
+from pipeline.plan.model import PlanModel
 from pipeline.premises import Claims, Evidence
-from pipeline.spec.experiment import Experiment
 
 
 def claims(preset: str | None = "nccl", *, dp: int = 2, device: str = "cuda", **arm: Any) -> Claims:

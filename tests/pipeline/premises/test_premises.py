@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.premises import Claims, Evidence, check_premises, check_start, disproved, unsettled
-from pipeline.records import PremiseResult
+from pipeline.records.record import PremiseResult
 from tests.pipeline.premises.launches import claims, evidence, witness
 
 NAMES = ["layout", "arguments", "environment", "plugins", "communication path"]

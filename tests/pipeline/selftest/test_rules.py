@@ -2,7 +2,7 @@
 
 Each entry of ``RULES`` takes one rule out. A rule that nothing guards fails here under its name.
 Left out is what another rule makes unreachable: that the worst of no verdicts is missing (a row
-without checks has a gap, which is missing already; tests/pipeline/test_gate.py asks it directly).
+without checks has a gap, which is missing already; gate/test_judge.py asks it directly).
 """
 
 from __future__ import annotations
@@ -17,23 +17,18 @@ import pytest
 from evals.metrics import METRICS, Better
 from pipeline.gate import (
     accuracy,
-    baselines,
-    checks,
-    comparison,
     evidence,
-    families,
-    headline,
-    judging,
-    make_row,
-    noise,
-    numerics,
+    gains,
+    logprobs,
+    multiplicity,
     proof,
     rows,
     speed,
 )
+from pipeline.gate import judge as judging
 from pipeline.gate.model import EXIT_CODES, Check, Verdict
 from pipeline.selftest import cases, judged, shipped
-from pipeline.selftest.model import Case
+from pipeline.selftest.stored import Case
 from pipeline.stats import Interval
 
 Patch = pytest.MonkeyPatch
@@ -91,7 +86,7 @@ def gap_without(word: str) -> Callable[[Patch], None]:
         found = own(*args)
         return "" if word in found else found
 
-    return instead(comparison, "incomparable", made)
+    return instead(evidence, "incomparable", made)
 
 
 def own_gap_without(word: str) -> Callable[[Patch], None]:
@@ -122,21 +117,21 @@ def without_margin(patch: Patch) -> None:
         tiny = check.model_copy(update={"margin": 1e-9})
         return own(tiny, p_worse, p_better, alpha)
 
-    patch.setattr(families, "_FAMILIES", (families._FAMILIES[0], ("speed", made)))
+    patch.setattr(multiplicity, "_FAMILIES", (multiplicity._FAMILIES[0], ("speed", made)))
 
 
 def without_p(family: int) -> Callable[[Patch], None]:
     """Beyond the margin alone is worse, however noisy."""
 
     def patched(patch: Patch) -> None:
-        name, own = families._FAMILIES[family]
+        name, own = multiplicity._FAMILIES[family]
 
         def made(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
             return own(check, 0.0, p_better, alpha)
 
-        every: list[Any] = list(families._FAMILIES)
+        every: list[Any] = list(multiplicity._FAMILIES)
         every[family] = (name, made)
-        patch.setattr(families, "_FAMILIES", tuple(every))
+        patch.setattr(multiplicity, "_FAMILIES", tuple(every))
 
     return patched
 
@@ -147,20 +142,20 @@ def without_margin_of_answers(patch: Patch) -> None:
     def made(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
         return own(check.model_copy(update={"margin": 1e-9}), p_worse, p_better, alpha)
 
-    patch.setattr(families, "_FAMILIES", (("accuracy", made), families._FAMILIES[1]))
+    patch.setattr(multiplicity, "_FAMILIES", (("accuracy", made), multiplicity._FAMILIES[1]))
 
 
 def decided_becomes(family: int, old: Verdict, new: Verdict) -> Callable[[Patch], None]:
     def patched(patch: Patch) -> None:
-        name, own = families._FAMILIES[family]
+        name, own = multiplicity._FAMILIES[family]
 
         def made(*args: Any) -> Check:
             check = own(*args)
             return check.model_copy(update={"verdict": new}) if check.verdict is old else check
 
-        every: list[Any] = list(families._FAMILIES)
+        every: list[Any] = list(multiplicity._FAMILIES)
         every[family] = (name, made)
-        patch.setattr(families, "_FAMILIES", tuple(every))
+        patch.setattr(multiplicity, "_FAMILIES", tuple(every))
 
     return patched
 
@@ -189,13 +184,13 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "stages: a loss is found": verdict_becomes(accuracy, "decided_check", R, P),
     "stages: what is not decided is no pass": verdict_becomes(accuracy, "decided_check", I, P),
     "stages: a pass needs its stage": verdict_becomes(accuracy, "decided_check", P, I),
-    "Holm's correction": instead(families, "holm", list),
-    "shift: a loss is found": verdict_becomes(numerics, "against_reference", R, P),
-    "shift: too few texts decide nothing": instead(numerics, "_MOST_UNCOMPARED", 2.0),
+    "Holm's correction": instead(multiplicity, "holm", list),
+    "shift: a loss is found": verdict_becomes(logprobs, "against_reference", R, P),
+    "shift: too few texts decide nothing": instead(logprobs, "_MOST_UNCOMPARED", 2.0),
     "floor: below it is a loss": floor_becomes(R, P),
     "floor: not shown to be kept is no pass": floor_becomes(I, P),
     "the reference is held against its other layouts": instead(
-        checks, "_layouts", lambda *_args: []
+        judging, "_layouts", lambda *_args: []
     ),
     "nothing passes against a broken reference": instead(
         rows, "hold_back",
@@ -207,14 +202,14 @@ RULES: dict[str, Callable[[Patch], None]] = {
             own(checks, broken_reference=True) if broken_reference else list(checks)
         ),
     ),
-    "a gain must hold against every baseline": instead(baselines, "better_than_all", kept),
+    "a gain must hold against every baseline": instead(gains, "better_than_all", kept),
     "a gain must exceed the noise floor": instead(
-        noise, "above_floor", lambda _layout, checks, _floors: list(checks)
+        gains, "above_floor", lambda _layout, checks, _floors: list(checks)
     ),
     "an invalid arm has no verdict": instead(proof, "take_back", kept),
     "a missing check is missing: answers": instead(accuracy, "missing", passed),
     "a missing check is missing: speed": instead(speed, "missing", passed),
-    "a missing check is missing: shift": instead(numerics, "missing", passed),
+    "a missing check is missing: shift": instead(logprobs, "missing", passed),
     "what differs and is not declared": instead(judging, "undeclared", lambda *_args: {}),
     "settings must not differ": gap_without("settings differ"),
     "the same questions: ids_digest": gap_without("ids_digest differs"),
@@ -233,17 +228,17 @@ RULES: dict[str, Callable[[Patch], None]] = {
         rows, "problem_of",
         lambda record, own=evidence.problem_of: None if record is None else own(record),
     ),
-    "proof that is required is asked for": instead(make_row, "_proof_gaps", lambda *_args: []),
-    "what gates need must be there": instead(make_row, "_gate_gaps", lambda *_args: []),
+    "proof that is required is asked for": instead(rows, "_proof_gaps", lambda *_args: []),
+    "what gates need must be there": instead(rows, "_gate_gaps", lambda *_args: []),
     "a loss rules over all": lambda patch: (
-        patch.setattr(headline, "worst", lambda verdicts: demoted(verdicts, R)),
+        patch.setattr(judging, "worst", lambda verdicts: demoted(verdicts, R)),
         patch.setattr(rows, "worst", lambda verdicts: demoted(verdicts, R)),
     )[0],
     "missing rules over a pass": lambda patch: patch.setattr(
         rows, "worst", lambda verdicts: demoted(verdicts, M)
     ),
     "inconclusive rules over a pass": lambda patch: patch.setattr(
-        headline, "worst", lambda verdicts: demoted(verdicts, I)
+        judging, "worst", lambda verdicts: demoted(verdicts, I)
     ),
     "exit code of regressed": exit_zero(R),
     "exit code of missing": exit_zero(M),

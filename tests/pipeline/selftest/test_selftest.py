@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 from evals import JOBS
 from evals.metrics import METRICS
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.gate.model import Verdict
-from pipeline.records import RecordError, Status
-from pipeline.run_folder import RunFolder
+from pipeline.records.folder import RunFolder
+from pipeline.records.record import RecordError, Status
 from pipeline.selftest import from_run, self_test, shipped
 from pipeline.selftest.base import candidate, levelled
 from pipeline.selftest.injections import HARMFUL_MARK, MORE_HURTS
-from pipeline.selftest.model import COLUMNS
+from pipeline.selftest.stored import COLUMNS
 from tests.pipeline.builders import MadeRun, make_plan_for_test, make_run
 
 ARM = "mixed-comm"

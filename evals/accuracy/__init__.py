@@ -1,0 +1,1 @@
+"""Accuracy jobs: questions, the client that asks them, and how answers are marked."""

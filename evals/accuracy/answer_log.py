@@ -1,0 +1,124 @@
+"""Answers go to disk one line at a time, whole or not at all, also when the process is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from evals.accuracy.files import ANSWERS, PROGRESS
+from evals.accuracy.grades import mark
+from evals.job import Answer
+
+if TYPE_CHECKING:
+    from sgl_eval.types import Example, Sample
+
+__all__ = ["AnswerLog", "write_whole"]
+
+_PROGRESS_EVERY_S = 0.25
+
+
+class AnswerLog:
+    """sgl-eval's ``predictions_writer``: called on the main thread after each marked sample.
+
+    The answers file must not exist yet: nothing is ever overwritten. Each line is one write(2)
+    of an unbuffered file, so that neither a signal handler nor SIGKILL leaves half of one.
+    """
+
+    def __init__(
+        self,
+        cell: Path,
+        *,
+        total: int,
+        levels: Mapping[str, str | None],
+        kept: Sequence[Answer] = (),
+    ) -> None:
+        """Begin the file.
+
+        Args:
+            cell: The cell's folder.
+            total: Samples that there will be.
+            levels: How hard each question is, by its id.
+            kept: Answers of an earlier attempt, which come first.
+        """
+        self._file = (cell / ANSWERS).open("xb", buffering=0)
+        self._progress = cell / PROGRESS
+        self._levels = levels
+        self._names: Mapping[str, tuple[str, int]] = {}
+        self._state = {"done": 0, "total": total, "correct": 0}
+        self._next_progress = float("inf")
+        for answer in kept:
+            self._append(answer)
+        self._write_progress()
+
+    def named(self, names: Mapping[str, tuple[str, int]]) -> Self:
+        """This log, for examples that are called otherwise than their questions.
+
+        Args:
+            names: Question and repeat behind an example's id; an id that is not there is its own.
+        """
+        self._names = names
+        return self
+
+    def __call__(
+        self, example: Example, repeat: int, sample: Sample, score: float, extracted: str | None
+    ) -> None:
+        """Append one answer (arguments: sgl_eval.runner.OnSampleScoredFn)."""
+        question, repeat = self._names.get(example.id, (example.id, repeat))
+        answer = Answer(
+            id=question,
+            repeat=repeat,
+            mark=mark(
+                correct=score == 1.0, extracted=extracted, finish_reason=sample.finish_reason
+            ),
+            expected=str(example.target),
+            extracted=None if extracted is None else _utf8(extracted),
+            finish_reason=sample.finish_reason,
+            prompt_tokens=sample.prompt_tokens,
+            completion_tokens=sample.completion_tokens,
+            started_at=sample.generation_start_time,
+            ended_at=sample.generation_end_time,
+            question=str(example.inputs["problem"]),
+            response=_utf8(sample.text),
+            level=self._levels.get(question),
+        )
+        self._append(answer)
+
+    def _append(self, answer: Answer) -> None:
+        self._file.write(answer.model_dump_json().encode() + b"\n")
+        self._state["done"] += 1
+        self._state["correct"] += answer.mark == "correct"
+        if time.monotonic() >= self._next_progress:
+            self._write_progress()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._write_progress()
+        self._file.close()
+
+    def _write_progress(self) -> None:
+        write_whole(self._progress, json.dumps(self._state))
+        self._next_progress = time.monotonic() + _PROGRESS_EVERY_S
+
+
+def _utf8(text: str) -> str:
+    """Text without the lone surrogates that JSON escapes can carry and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the whole new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)  # noqa: PTH105  Path.replace would hide that it is atomic

@@ -1,0 +1,1 @@
+"""From the kernels of a trace to communication times of a decode step."""

@@ -1,0 +1,177 @@
+"""Which steps of all ranks belong together, and which of them are decode at the full batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from evals.comm_kernels.traces.table import KernelTable, RankKernels, TraceError
+
+__all__ = ["aligned"]
+
+_EDGE, _OTHER, _SPANS = "first and last", "of another size", "no decode"
+# Steps of ranks are the same ones when nearly all of them share most of their time; clocks do not
+# agree when nearly none does.
+_SAME, _NO_CLOCK = 0.9, 0.1
+_ENOUGH = 4  # pairs; of more, the first and the last are not asked
+
+
+def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
+    """Decode steps at the full batch that all ranks have, step by step the same ones.
+
+    The first and last ``edge`` steps are left out, since a profiler may have begun or ended inside
+    them, and steps whose signature is not the usual one of their rank.
+
+    Args:
+        ranks: One entry a rank, in any order.
+        edge: Steps to leave out at each end.
+
+    Raises:
+        TraceError: Ranks are missing or there twice, have lost steps or kernels, cannot be told
+            which steps belong together, or no step is left.
+    """
+    ordered = sorted(ranks, key=lambda rank: rank.rank)
+    _complete(ordered)
+    if len({rank.origin.device for rank in ordered}) > 1:
+        raise TraceError("some ranks were traced on a GPU and some on a CPU; trace all alike")
+    _nearly_equal(ordered)
+    shifts = [_shift(ordered[0], rank) for rank in ordered]
+    first = max(-shift for shift in shifts)
+    last = min(rank.steps - shift for rank, shift in zip(ordered, shifts, strict=True))
+    seen = max(r.steps - s for r, s in zip(ordered, shifts, strict=True)) + max(shifts)
+    common = last - first
+    if common <= 2 * edge:
+        raise TraceError(
+            f"{ordered[0].source}: holds {common} decode steps, of which the first and the last "
+            f"are left out ({edge} at each end); trace more steps"
+        )
+    begin = first + edge
+    signatures = np.stack(
+        [
+            rank.signature[begin + shift : last - edge + shift]
+            for rank, shift in zip(ordered, shifts, strict=True)
+        ]
+    )
+    keep = _usual(ordered, signatures, begin)
+    kept = [rank.kept(begin + shift, keep) for rank, shift in zip(ordered, shifts, strict=True)]
+    steps = int(keep.sum())
+    skipped = {
+        _EDGE: seen - len(keep),
+        _OTHER: len(keep) - steps,
+        _SPANS: max(rank.origin.other_spans for rank in ordered),
+    }
+    return KernelTable(
+        ranks=tuple(kept),
+        numbers=np.flatnonzero(keep) + begin,
+        skipped={key: n for key, n in skipped.items() if n},
+    )
+
+
+def _complete(ranks: Sequence[RankKernels]) -> None:
+    if not ranks:
+        raise TraceError("no trace was given")
+    numbers = [rank.rank for rank in ranks]
+    twice, times = Counter(numbers).most_common(1)[0]
+    if times > 1:
+        where = ", ".join(str(rank.source) for rank in ranks if rank.rank == twice)
+        raise TraceError(f"rank {twice} is there twice ({where})")
+    worlds = {rank.origin.world for rank in ranks if rank.origin.world is not None}
+    size = max([numbers[-1] + 1, *worlds])
+    missing = sorted(set(range(size)) - set(numbers))
+    if missing:
+        listed = ", ".join(map(str, missing))
+        raise TraceError(
+            f"ranks {listed} of {size} are missing; without them no minimum over ranks is right: "
+            "give the traces of all ranks of one server"
+        )
+
+
+def _nearly_equal(ranks: Sequence[RankKernels]) -> None:
+    # Profilers of ranks may begin or end one step apart; more means that events were lost.
+    most = max(ranks, key=lambda rank: rank.steps)
+    least = min(ranks, key=lambda rank: rank.steps)
+    if most.steps - least.steps > 1:
+        raise TraceError(
+            f"rank {most.rank} has {most.steps} decode steps and rank {least.rank} has "
+            f"{least.steps}; events were lost, trace again"
+        )
+
+
+def _shift(base: RankKernels, other: RankKernels) -> int:
+    """How many steps earlier the other rank's trace begins: its step i + shift is the base's i.
+
+    Steps that belong together overlap in time, since their collectives wait for each other. Where
+    clocks cannot be compared (other machines), equal numbers are taken as they come.
+
+    Raises:
+        TraceError: It cannot be told.
+    """
+    if base is other:
+        return 0
+    shares = {shift: _sharing(base, other, shift) for shift in (-1, 0, 1)}
+    best = max(shares, key=lambda shift: (shares[shift], -abs(shift)))
+    # Spans on a host are as long as its noise makes them.
+    if shares[best] >= _SAME or base.by_batch:
+        return best
+    if shares[best] <= _NO_CLOCK:
+        if base.steps == other.steps:
+            return 0
+        fitting = [shift for shift in (-1, 0, 1) if _alike(base, other, shift)]
+        if len(fitting) == 1:
+            return fitting[0]
+    raise TraceError(
+        f"rank {base.rank} has {base.steps} decode steps and rank {other.rank} has {other.steps}, "
+        "and neither their times nor their sizes tell which belong together; trace again"
+    )
+
+
+def _pairs(base: RankKernels, other: RankKernels, shift: int) -> tuple[slice, slice]:
+    """Steps of both that would belong together; the ends may be torn and are left out."""
+    low = max(0, -shift)
+    high = min(base.steps, other.steps - shift)
+    if high - low > _ENOUGH:
+        low, high = low + 1, high - 1
+    return slice(low, high), slice(low + shift, high + shift)
+
+
+def _sharing(base: RankKernels, other: RankKernels, shift: int) -> float:
+    """Share of the pairs that run at once for more than half of the shorter one's time."""
+    ours, theirs = _pairs(base, other, shift)
+    begins = np.maximum(base.begins[ours], other.begins[theirs])
+    together = np.minimum(base.ends[ours], other.ends[theirs]) - begins
+    shorter = np.minimum(
+        base.ends[ours] - base.begins[ours], other.ends[theirs] - other.begins[theirs]
+    )
+    return float((2 * together > shorter).mean()) if len(shorter) else 0.0
+
+
+def _alike(base: RankKernels, other: RankKernels, shift: int) -> bool:
+    ours, theirs = _pairs(base, other, shift)
+    return np.array_equal(base.signature[ours], other.signature[theirs])
+
+
+def _usual(
+    ranks: Sequence[RankKernels], signatures: npt.NDArray[np.int64], begin: int
+) -> npt.NDArray[np.bool_]:
+    """Which steps have the usual signature on all ranks.
+
+    Raises:
+        TraceError: A rank's step lacks kernels while others ran the usual number.
+    """
+    usual = np.array([np.bincount(row).argmax() for row in signatures])
+    fits = signatures == usual[:, None]
+    # A graph has the same kernels on every rank. Batches of SGLang's spans are each rank's own.
+    mixed = np.flatnonzero(fits.any(axis=0) & ~fits.all(axis=0))
+    if len(mixed) and not ranks[0].by_batch:
+        step = int(mixed[0])
+        odd = int(np.flatnonzero(~fits[:, step])[0])
+        good = int(np.flatnonzero(fits[:, step])[0])
+        raise TraceError(
+            f"step {step + begin}: rank {ranks[odd].rank} has {signatures[odd, step]} kernels, "
+            f"where it usually has {usual[odd]}, and rank {ranks[good].rank} has its usual "
+            f"{signatures[good, step]}; events were lost, trace again"
+        )
+    return np.asarray(fits.all(axis=0))

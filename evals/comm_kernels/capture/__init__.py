@@ -1,0 +1,1 @@
+"""Taking a trace of a serving engine: torch's profiler or Nsight Systems."""

@@ -1,0 +1,1 @@
+"""Reading trace files of either profiler into one table of kernels."""

@@ -1,0 +1,1 @@
+"""Latency jobs: SGLang's serving benchmark, and what its files say."""

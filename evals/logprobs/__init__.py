@@ -1,0 +1,1 @@
+"""Log-probability jobs: greedy continuations of fixed texts, token by token."""

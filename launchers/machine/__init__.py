@@ -1,0 +1,1 @@
+"""What the machine has: GPUs, ranks, the engine's flags and its host."""

@@ -1,0 +1,45 @@
+"""Asks SGLang's own parser about command lines, in the engine's interpreter.
+
+Run as a script by :mod:`launchers.machine.flags`, never imported: it needs SGLang, and nothing of
+ours. Reads a JSON list of argument lists on stdin, and writes a JSON list of messages: "" where
+one parses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import NoReturn
+
+
+class _Refused(Exception):
+    pass
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _Refused(message)
+
+
+def main() -> None:
+    """Parse each list with ServerArgs' own parser; nothing is resolved and nothing is started."""
+    from sglang.srt.server_args import ServerArgs
+
+    parser = _Parser(prog="sglang")
+    ServerArgs.add_cli_args(parser)
+    messages: list[str] = []
+    for argv in json.load(sys.stdin):
+        try:
+            parser.parse_args(argv)
+        except (_Refused, argparse.ArgumentTypeError, ValueError) as error:
+            messages.append(str(error))
+        else:
+            messages.append("")
+    json.dump(messages, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One server process: its start, health, log, port and end."""

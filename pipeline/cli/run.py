@@ -1,0 +1,115 @@
+"""How a run begins and ends on the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from pipeline import exit_codes
+from pipeline.cli.console import refuse, say, stderr, stdout
+from pipeline.cli.prepare import create, for_this_machine, planned
+from pipeline.gate import Judgement
+from pipeline.history.model import NightJudgement
+from pipeline.plan.model import Plan
+from pipeline.preflight.checks import Preflight, preflight
+from pipeline.records.folder import RunFolder
+from pipeline.records.record import Status
+from pipeline.report.build import write
+from pipeline.report.terminal import terminal_reasons, terminal_table
+
+__all__ = ["finish", "impossible_hint", "new_run", "print_verdict", "unsupported_notes"]
+
+_NAMED = 4
+
+
+def new_run(
+    file: Path,
+    overrides: list[str] | None,
+    engine: str | None,
+    runs: Path,
+    *,
+    allow_impossible: bool,
+) -> tuple[RunFolder, Plan]:
+    """Plan, look at this machine, and make a run folder; ends the command where that cannot be."""
+    spec, made = planned(file, overrides, engine)
+    found = preflight(made, spec, say=say, allow_impossible=allow_impossible)
+    problems = [*found.wrong, *found.missing]
+    if problems:
+        refuse([f"{file}: {text}" for text in problems] + impossible_hint(found))
+    made = for_this_machine(made, runs, os.environ)
+    for note in [*found.notes, *unsupported_notes(made)]:
+        stderr().print(f"note: {note}", markup=False)
+    return create(file, made, runs, sys.argv, os.environ), made
+
+
+def impossible_hint(found: Preflight) -> list[str]:
+    """What to do where a gate that decides nothing is meant, behind the problems themselves."""
+    if not any("can never" in text for text in found.wrong):
+        return []
+    return ["to run it all the same, with such gates left undecided: --allow-impossible"]
+
+
+def unsupported_notes(made: Plan) -> list[str]:
+    """Each reason once, with the launches that it concerns; the first few by name."""
+    launches: dict[str, list[str]] = {}
+    for launch in made.launches:
+        if launch.unsupported:
+            launches.setdefault(launch.unsupported, []).append(launch.id)
+    return [f"unsupported here: {_named(ids, made)}: {why}" for why, ids in launches.items()]
+
+
+def _named(ids: list[str], made: Plan) -> str:
+    if len(ids) == len(made.launches):
+        return f"all {len(ids)} launches"
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
+
+
+def print_verdict(judgement: Judgement) -> None:
+    """The table of verdicts, and why a row is no pass."""
+    console = stdout()
+    # A log has no width; a table that is cut to a guessed one is unreadable.
+    Console(width=None if console.is_terminal else 160).print(terminal_table(judgement))
+    for line in terminal_reasons(judgement):
+        console.print(line, markup=False)
+
+
+def finish(
+    folder: RunFolder, *, by_records: bool, then: Callable[[], NightJudgement] | None = None
+) -> NoReturn:
+    """Report, and end with the verdict's exit code.
+
+    Args:
+        folder: The run.
+        by_records: End with 0 when every record is ok instead, whatever the verdict.
+        then: Judges the run against the accepted nights; its verdict, which takes account of the
+            run's own, is then the one that counts.
+    """
+    report = write(folder)
+    console = stdout()
+    console.print()
+    print_verdict(report.judgement)
+    for path in (folder.report_html, folder.report_md, folder.report_json):
+        console.print(f"report: {path}", markup=False)
+    console.print(
+        f"verdict: {report.judgement.verdict.value} (gate exit code {report.judgement.exit_code})"
+    )
+    exit_code = report.judgement.exit_code
+    if then is not None:
+        judged = then()
+        exit_code = judged.exit_code
+        console.print(f"verdict of the night: {judged.verdict.value} (exit code {exit_code})")
+    if not by_records:
+        raise typer.Exit(exit_code)
+    made = folder.load_plan()
+    planned = sum(row.records.planned for row in report.judgement.rows)  # without what none needs
+    records = list(folder.records(made))
+    complete = len(records) == planned and all(record.status is Status.OK for record in records)
+    console.print(f"records: {sum(r.status is Status.OK for r in records)} of {planned} ok")
+    raise typer.Exit(exit_codes.PASS if complete else exit_codes.CANNOT_VOUCH)

@@ -1,0 +1,1 @@
+"""The plan: every launch and cell of an experiment, in order, with whole command lines."""

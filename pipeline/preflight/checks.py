@@ -1,0 +1,172 @@
+"""What can be known to go wrong before a server starts: engine, flags, model, port."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evals import JOBS
+from launchers.machine.flags import FlagCheckFailed, installed_version, refused_flags
+from launchers.machine.host import probe
+from launchers.models import MODELS, ModelFolderError, find_prepared
+from launchers.server.ports import port_taken
+from pipeline.experiment.local_data import counted_questions
+from pipeline.experiment.model import Experiment
+from pipeline.plan.model import Plan
+from pipeline.power import JobBasis, impossible_gates, replicate_notes
+
+__all__ = ["Preflight", "preflight"]
+
+
+@dataclass(kw_only=True)
+class Preflight:
+    """Findings in full sentences.
+
+    Attributes:
+        wrong: The plan can run nowhere; even ``plan`` refuses it.
+        missing: The plan cannot run here and now; ``plan`` only notes it, ``run`` refuses.
+        notes: What was not checked, and why; and what the number of launches cannot show.
+    """
+
+    wrong: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def preflight(
+    plan: Plan,
+    experiment: Experiment,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    allow_impossible: bool = False,
+) -> Preflight:
+    """Look at everything that the plan needs of this machine; starts no server.
+
+    Args:
+        plan: The plan.
+        experiment: What it was made from.
+        say: Told before something slow.
+        allow_impossible: Only note a gate that can never fire or never pass.
+    """
+    found = Preflight(notes=replicate_notes(experiment))
+    impossible = _impossible(experiment)
+    (found.notes if allow_impossible else found.wrong).extend(impossible)
+    _check_model(plan, experiment, found)
+    _check_port(plan, found)
+    for name, settings in experiment.jobs.items():
+        found.missing += [f"jobs.{name}.{text}" for text in JOBS[settings.kind].missing(settings)]
+    if plan.engine == "sglang":
+        _check_engine(plan, experiment, found, say)
+    return found
+
+
+def _impossible(experiment: Experiment) -> list[str]:
+    """Gates that can never do their work: a run of them costs GPU hours and decides nothing."""
+    basis = {
+        name: JobBasis(questions=count) for name, count in counted_questions(experiment).items()
+    }
+    return impossible_gates(experiment, basis)
+
+
+def _check_model(plan: Plan, experiment: Experiment, found: Preflight) -> None:
+    if plan.engine == "fake":
+        return
+    if experiment.model.prepare is not None:
+        try:
+            find_prepared(experiment.model.prepare)
+        except ModelFolderError as error:
+            found.missing.append(str(error))
+        return
+    path = plan.model.path
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            found.missing.append(
+                f"model.path: {path} holds no config.json; is it a model's folder?"
+            )
+    elif path.startswith((".", "/", "~")) or path.count("/") != 1:
+        found.missing.append(
+            f"model.path: there is no folder {path}; give a model's folder, a hub name such as "
+            f"org/name, or model.prepare: {' or '.join(MODELS)}"
+        )
+    else:
+        found.notes.append(f"model.path: {path} is taken for a hub name; it was not looked up")
+
+
+def _check_plugins(plan: Plan, found: Preflight) -> None:
+    """Each plugin that an arm names must be there, once: SGLang only logs one that it cannot find.
+
+    Two distributions may use one name; SGLang then loads whichever it sees last.
+    """
+    paths = {launch.env.get("PYTHONPATH", ""): launch for launch in plan.launches}
+    for path in paths:
+        told = probe(plan.python, {"PYTHONPATH": path} if path else {})
+        if told.problem:
+            found.missing.append(f"server.plugins: {told.problem}")
+            return
+        there = Counter(
+            plugin["name"] for plugin in told.plugins if plugin["group"] == "sglang.srt.plugins"
+        )
+        named = {
+            name: launch.arm
+            for launch in plan.launches
+            if launch.env.get("PYTHONPATH", "") == path
+            for name in launch.env["SGLANG_PLUGINS"].split(",")
+            if name != "none"
+        }
+        for name, arm in named.items():
+            if there[name] != 1:
+                what = "is not installed" if there[name] == 0 else f"is there {there[name]} times"
+                found.missing.append(
+                    f"arms.{arm}: SGLang plugin {name} {what} for {plan.python}; see doctor"
+                )
+
+
+def _check_port(plan: Plan, found: Preflight) -> None:
+    for host, port in {(launch.host, launch.port) for launch in plan.launches}:
+        if port is None:
+            continue
+        owner = port_taken(host, port)
+        if owner is not None:
+            found.missing.append(
+                f"server.port: {host}:{port} is taken by {owner}; stop that, or set server.port: "
+                "null for any free port"
+            )
+
+
+def _check_engine(
+    plan: Plan, experiment: Experiment, found: Preflight, say: Callable[[str], None]
+) -> None:
+    installed = installed_version(experiment.engine.python)
+    if installed is None:
+        found.missing.append(
+            "engine: SGLang is not installed for "
+            f"{plan.python}; install servegate[engine], point engine.python to an interpreter that "
+            "has it, or try the experiment with --engine fake"
+        )
+        found.notes.append("server flags were not checked, since there is no SGLang to ask")
+        return
+    if installed != plan.engine_version:
+        found.missing.append(
+            f"engine.version: the plan's flags are for SGLang {plan.engine_version}, but "
+            f"{installed} is installed; set engine.version: {installed}, or install the other"
+        )
+        found.notes.append("server flags were not checked, since SGLang's version is another")
+        return
+    _check_plugins(plan, found)
+    say("asking SGLang's own parser about the server flags")
+    # Launches of one arm and layout differ in nothing that is parsed.
+    commands = {tuple(launch.argv[3:]): launch.id for launch in reversed(plan.launches)}
+    lists = [[part.replace("{port}", "1") for part in argv] for argv in commands]
+    try:
+        answers = refused_flags(plan.python, lists)
+    except FlagCheckFailed as error:
+        found.missing.append(str(error))
+        return
+    for launch_id, answer in zip(commands.values(), answers, strict=True):
+        if answer:
+            found.wrong.append(
+                f"launch {launch_id}: SGLang {installed} refuses its flags: {answer}"
+            )

@@ -1,0 +1,164 @@
+"""The record of a cell, and how files are written whole or not at all, and read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evals.accuracy.outcome import counted_answers
+from evals.accuracy.questions import DataError
+from evals.job import Answer
+from pipeline.plan.model import LayoutKey
+
+__all__ = [
+    "PremiseResult",
+    "Record",
+    "RecordError",
+    "State",
+    "Status",
+    "load",
+    "read_answers",
+    "read_json",
+    "write_atomic",
+    "write_json",
+]
+
+_M = TypeVar("_M", bound=BaseModel)
+
+# History of record.json's format:
+# 1: first form.
+SCHEMA_VERSION = 1
+
+
+class RecordError(RuntimeError):
+    """A run folder or a record in it is missing, damaged or of an unknown version."""
+
+
+class Status(StrEnum):
+    """What became of a cell. Only ``ok`` may count; every other one carries class and reason."""
+
+    OK = "ok"
+    FAILED = "failed"
+    INVALID = "invalid"
+    UNSUPPORTED = "unsupported"
+    ABORTED = "aborted"
+
+
+State = Literal["proved", "unproved", "disproved"]
+"""Of a proof that was asked for: found, missing, or the contrary was found."""
+
+
+class PremiseResult(BaseModel):
+    """One thing that had to be true for the record to count, and what was found."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    state: State
+    detail: str
+
+
+class Record(BaseModel):
+    """One cell: one job on one launch. Written once, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    cell: str
+    launch: str
+    attempt: int
+    arm: str
+    layout: LayoutKey
+    block: int
+    job: str
+    kind: str
+    status: Status
+    failure_class: str
+    reason: str
+    log_tail: list[str]
+    started_at: str
+    ended_at: str
+    seconds: float
+    settings: dict[str, Any]
+    metrics: dict[str, float]
+    counts: dict[str, int]
+    runs: list[dict[str, float]]
+    details: dict[str, Any]
+    artifacts: dict[str, str]
+    premises: list[PremiseResult]
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` so that ``path`` is whole or absent, also after kill -9 or power loss.
+
+    The temporary file lies in the same folder: a rename is atomic only inside one file system.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON as people diff it: two spaces, a final newline, keys in the given order."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> object:
+    """The JSON of one file of a run folder.
+
+    Raises:
+        RecordError: It is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: is missing; is this a run folder of servegate?") from error
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from error
+
+
+def load(path: Path, model: type[_M]) -> _M:
+    """A plan or record, read back.
+
+    Raises:
+        RecordError: It is missing, damaged, or of a version that this servegate does not read.
+    """
+    data = read_json(path)
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: has schema_version {version!r}; this servegate reads {SCHEMA_VERSION}"
+        )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{path}: damaged at {where}: {first['msg']}") from error
+
+
+def read_answers(cell: Path) -> list[Answer]:
+    """All answers of one cell that count, in file order.
+
+    Args:
+        cell: The cell's folder.
+
+    Raises:
+        RecordError: A file is missing or one of its lines is damaged.
+    """
+    try:
+        return counted_answers(cell)
+    except DataError as error:
+        raise RecordError(str(error)) from error

@@ -1,0 +1,1 @@
+"""The run: launches in the order of the plan, one record a cell."""
