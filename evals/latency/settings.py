@@ -19,7 +19,7 @@ class _Strict(BaseModel):
 
 
 class Sweep(_Strict):
-    """Values of each axis; every combination becomes a job (:mod:`evals.latency.settings`)."""
+    """Values of each axis; every combination becomes a job."""
 
     input_len: list[_Tokens] | None = Field(default=None, min_length=1)
     output_len: list[Annotated[int, Field(ge=2)]] | None = Field(default=None, min_length=1)

@@ -12,7 +12,7 @@ R=$S/results; mkdir -p "$R" "$S/models" "$OUT"
 # Multicast can put a shared server's cards out of service: never here, by any of its names.
 export SERVEGATE_FORBID_MULTICAST=1 TORCH_SYMM_MEM_DISABLE_MULTICAST=1 NCCL_NVLS_ENABLE=0 NVSHMEM_DISABLE_NVLS=1
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
-export PYTHONPATH=$S/site:$ROOT PATH=$S/site/bin:$PATH
+export PYTHONPATH=$S/site:$ROOT:$ROOT/launchers/plugins PATH=$S/site/bin:$PATH
 export TVM_FFI_CACHE_DIR=$S/jit TRITON_CACHE_DIR=$S/triton FLASHINFER_WORKSPACE_BASE=$S/flashinfer
 nvcc=$(command -v nvcc || ls -d /usr/local/cuda*/bin/nvcc 2> /dev/null | head -1)
 [ -z "$nvcc" ] || export CUDA_HOME=${CUDA_HOME:-$(dirname "$(dirname "$(readlink -f "$nvcc")")")}

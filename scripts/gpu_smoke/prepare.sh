@@ -58,7 +58,7 @@ cp "$W"/jit/fi/.cache/flashinfer/*/90a/cached_ops/norm/norm.so "$W/site/flashinf
 
 # Configurations, tokenizers, and what the small model computes in float32.
 if [ ! -e "$W/models/.done" ]; then
-  (cd "$ROOT"; export PYTHONPATH=$ROOT
+  (cd "$ROOT"; export PYTHONPATH=$ROOT:$ROOT/launchers/plugins
    "$ENGINE_PY" -m scripts.gpu_smoke.models "$GGUF" "$W/models"
    rm -rf "$W/built"; cp -r "$W/models/smollm2" "$W/built"
    "$ENGINE_PY" -m scripts.gpu_smoke.weights "$GGUF" "$W/built"
