@@ -6,10 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline.premises.model import other_model
 from pipeline.premises.observed import Claims, Evidence, found
 from pipeline.records.record import PremiseResult
 
 __all__ = ["arguments", "asked_flags", "layout"]
+
+# Held against the plan by :func:`pipeline.premises.model.other_model`.
+_MODEL = frozenset({"model_path", "served_model_name"})
 
 # What /server_info calls differently than the command line (srt/arg_groups, 0.5.16 to 0.5.23).
 _NAMES = {"tp": "tp_size", "model": "model_path", "cuda_graph_bs": "cuda_graph_bs_decode"}
@@ -53,21 +57,23 @@ def arguments(claims: Claims, evidence: Evidence) -> PremiseResult:
     SGLang may resolve a flag to something else: it divides chunked-prefill-size by the attention DP
     size, and it switches enable-symm-mem off on some devices and models (0.5.23: srt/arg_groups,
     platform_hook.py and model_overrides). A switch or a word that the *arm itself* sets is its
-    claim, and must hold; a number, and what all arms share, is only told.
+    claim, and must hold; a number, and what all arms share, is only told. The model and the name
+    that it is served under must be the planned ones in every arm.
     """
     name, info = "arguments", evidence.server_info
     own = {flag.replace("-", "_") for flag, value in claims.arm.args.items() if value is not None}
     same = 0
-    wrong: list[str] = []
+    asked = dict(asked_flags(claims.launch.argv))
+    wrong = other_model(asked, evidence)
     otherwise: list[str] = []
     untold: list[str] = []
-    for flag, values in asked_flags(claims.launch.argv):
+    for flag, values in asked.items():
         key = _NAMES.get(flag, flag)
         if key in _OWN:
             continue
         if key not in info:
             untold.append(flag)
-        elif _equal(values, info[key]):
+        elif key in _MODEL or _equal(values, info[key]):
             same += 1
         else:
             text = f"{flag} is {_text(info[key])}, asked for {' '.join(values) or 'on'}"
@@ -75,7 +81,7 @@ def arguments(claims: Claims, evidence: Evidence) -> PremiseResult:
             (wrong if strict else otherwise).append(text)
     if wrong:
         return found(name, "disproved", *wrong)
-    silent = sorted(own.intersection(untold))
+    silent = sorted((own | _MODEL).intersection(untold))
     if not info or silent:
         what = ", ".join(silent) if silent else "its arguments"
         return found(name, "unproved", f"the server does not tell {what}")

@@ -67,6 +67,7 @@ class Evidence:
         witnesses: The witness files that lie in the launch's folder, parsed, in rank order.
         signs: Lines of the server's log by the name of the sign that they are
             (:data:`pipeline.premises.log_patterns.SIGNS`).
+        real_paths: Where paths of models lead, links followed, by path; of those that exist here.
         kernels: What a trace of this launch showed (:mod:`evals.comm_kernels`); None: none taken.
     """
 
@@ -75,6 +76,7 @@ class Evidence:
     witnesses: Sequence[Mapping[str, Any]]
     rank_environs: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     signs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    real_paths: Mapping[str, str] = field(default_factory=dict)
     kernels: Mapping[str, Any] | None = None
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from launchers.machine.gpus import describe_gpus
@@ -51,6 +53,7 @@ class Observer:
             rank_environs=environments(leader, scheduler_pids(leader, info)),
             witnesses=self._witnesses(),
             signs=self._place.log_signs(SIGNS),
+            real_paths=self._real_paths(info),
             kernels=kernels,
         )
 
@@ -69,6 +72,12 @@ class Observer:
             gpu=describe_gpus() if claims.device == "cuda" else {},
         )
         write_json(self._place.facts, facts.model_dump(mode="json"))
+
+    def _real_paths(self, info: Mapping[str, Any]) -> dict[str, str]:
+        """Of what the plan and the server call the model; the server's folder is ours."""
+        planned = dict(asked_flags(self._claims.launch.argv))["model_path"]
+        paths = {str(info.get("model_path")), *planned}
+        return {path: os.path.realpath(path) for path in paths if Path(path).exists()}
 
     def _witnesses(self) -> list[dict[str, Any]]:
         """The witness files, once all ranks have written the same counts or the time is up."""

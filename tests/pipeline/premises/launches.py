@@ -11,7 +11,15 @@ from pipeline.plan.model import PlanModel
 from pipeline.premises import Claims, Evidence
 
 
-def claims(preset: str | None = "nccl", *, dp: int = 2, device: str = "cuda", **arm: Any) -> Claims:
+def claims(
+    preset: str | None = "nccl",
+    *,
+    dp: int = 2,
+    device: str = "cuda",
+    model_path: str = "org/model",
+    served_name: str | None = None,
+    **arm: Any,
+) -> Claims:
     """The launch of the one arm `arm` on TP 4."""
     experiment = Experiment.model_validate(
         {
@@ -25,7 +33,8 @@ def claims(preset: str | None = "nccl", *, dp: int = 2, device: str = "cuda", **
             "jobs": {"gsm8k": {"kind": "accuracy"}},
         }
     )
-    model = PlanModel(path="org/model", served_name="org/model", tokenizer="org/model")
+    name = model_path if served_name is None else served_name
+    model = PlanModel(path=model_path, served_name=name, tokenizer=model_path)
     plan = make_plan(experiment, model=model, python="/usr/bin/python3", cores=8)
     return Claims.of(plan, plan.launches[0])
 

@@ -61,6 +61,94 @@ def test_a_switch_of_the_arm_that_sglang_turned_off_is_disproved() -> None:
     )  # fmt: skip
 
 
+HUB = "/root/.cache/huggingface/hub"
+SNAPSHOT = f"{HUB}/models--org--model/snapshots/0a1b2c"
+
+
+def model(told: str, *, name: str | None = None, of: Claims | None = None, **seen: Any) -> str:
+    """What the premise says of a server that tells this model; "" if it is the planned one."""
+    of = claims() if of is None else of
+    right = evidence(of)
+    served = told if name is None else name
+    told_of = {**right.server_info, "model_path": told, "served_model_name": served}
+    found = result(of, evidence(of, server_info=told_of, **seen), "arguments")
+    assert found.state == ("disproved" if "model is" in found.detail else "proved")
+    return found.detail if found.state == "disproved" else ""
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "org/model",
+        SNAPSHOT,
+        f"{SNAPSHOT}/model-Q4_K_M.gguf",
+        "models--org--model/snapshots/main",
+    ],
+)
+def test_the_planned_model_under_the_name_that_sglang_gives_it(told: str) -> None:
+    assert model(told, name="org/model") == ""
+    assert model(told) == ""  # the name follows the path where none is asked for
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "fake/m",
+        "org/model-2",
+        "other/model",
+        "/models/model",
+        f"{HUB}/models--org--model2/snapshots/0a1b2c",
+        f"{HUB}/models--other--model/snapshots/0a1b2c",
+        f"{HUB}/models--org--model",
+        "/srv/org/model",  # of ModelScope, if that were asked for
+    ],
+)
+def test_another_model_is_disproved_in_every_arm(told: str) -> None:
+    assert f"the model is {told}, planned org/model" in model(told, name="org/model")
+
+
+def test_the_name_must_be_the_planned_one() -> None:
+    assert "served as fake/m, planned org/model" in model("org/model", name="fake/m")
+    named = claims(served_name="mine")
+    assert model("org/model", name="mine", of=named) == ""
+    assert "served as org/model, planned mine" in model("org/model", name="org/model", of=named)
+    assert "served as mine-2, planned mine" in model("org/model", name="mine-2", of=named)
+
+
+def test_links_to_one_folder_are_one_model() -> None:
+    local = claims(model_path="models/link")
+    real = {"models/link": "/data/m", "/data/m": "/data/m", "/data/other": "/data/other"}
+    assert model("/data/m", name="models/link", of=local, real_paths=real) == ""
+    assert "planned models/link" in model("/data/other", of=local, real_paths=real)
+    assert "planned models/link" in model("/data/m", of=local)  # neither is here
+    moved = {"/cache/now": SNAPSHOT}
+    assert model("/cache/now", name="org/model", real_paths=moved) == ""
+
+
+def test_a_folder_of_modelscope_counts_where_it_is_asked_for() -> None:
+    of = claims(model_path="org/model-1.5")
+    there = "/root/.cache/modelscope/hub/models/org/model-1___5"
+    asked = {**evidence(of).environ, "SGLANG_USE_MODELSCOPE": "true"}
+    assert model(there, of=of, environ=asked) == ""
+    assert "planned org/model-1.5" in model(f"{there}-instruct", of=of, environ=asked)
+    assert "planned org/model-1.5" in model(there, of=of)
+
+
+def test_a_file_of_the_hub_that_the_plan_names() -> None:
+    for path in ("org/model:Q4_K_M", "org/model/model-Q4_K_M.gguf"):
+        assert model(f"{SNAPSHOT}/model-Q4_K_M.gguf", of=claims(model_path=path)) == ""
+    old = claims(model_path="gpt2")
+    assert model(f"{HUB}/models--gpt2/snapshots/1", of=old) == ""
+    assert "planned gpt2" in model(f"{HUB}/models--org--gpt2/snapshots/1", of=old)
+
+
+def test_a_server_that_tells_no_model_proves_none() -> None:
+    of = claims()
+    told = {key: value for key, value in evidence(of).server_info.items() if key != "model_path"}
+    found = result(of, evidence(of, server_info=told), "arguments")
+    assert (found.state, found.detail) == ("unproved", "the server does not tell model_path")
+
+
 def test_a_word_of_the_arm_that_became_another_is_disproved_but_not_auto() -> None:
     of = claims("nccl", args={"attention-backend": "fa3"})
     found = result(of, info(of, attention_backend="triton"), "arguments")
