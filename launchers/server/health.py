@@ -92,20 +92,27 @@ class Ready:
 
 
 class Watch:
-    """Looks at a server's process and at what its log has gained; asks nothing of the server."""
+    """Looks at a server's process and at what its log has gained; asks nothing of the server.
 
-    def __init__(self, process: Process, check: HealthCheck) -> None:
+    `listens` says whether the server listens where it is asked, and raises a ServerError if
+    somebody else may answer there in its place. How that can be known depends on where the server
+    runs: of a process on this machine the kernel tells (`launchers.server.listeners.OwnPort`).
+    """
+
+    def __init__(self, process: Process, check: HealthCheck, listens: Callable[[], bool]) -> None:
         self.process = process
+        self.listens = listens
         self._check = check
         self._lines = NewLines(process.log)
         self._tree_at = 0.0
 
     def look(self) -> None:
-        """Return if all is well.
+        """Return if all is well; who listens on the server's port is looked up every two seconds.
 
         Raises:
             ServerExited: the process has ended.
             ServerNotReady: the log has a line that means a crash; the process may outlive it.
+            ServerError: somebody else may answer in the server's place.
         """
         code = self.process.poll()
         if code is not None:
@@ -115,6 +122,7 @@ class Watch:
             )
         if time.monotonic() - self._tree_at >= _TREE_EVERY_S:
             self.process.note_tree()
+            self.listens()
             self._tree_at = time.monotonic()
         for line in self._lines.read():
             if self._check.pattern.search(line):
@@ -141,32 +149,36 @@ def wait_ready(
     """Wait until the server has generated a token; `on_state` hears of every change of state.
 
     HTTP 503, 200 without tokens, and no answer at all are "not yet". The process and its log are
-    looked at while a request is under way, so that a crash is known at once.
+    looked at while a request is under way, so that a crash is known at once. Nothing is asked
+    before the server itself listens, and an answer counts if nobody else listened by then.
 
     Raises:
         ServerExited: the process ended first.
         ServerNotReady: a crash line in its log, or `timeout_s` was over.
+        ServerError: somebody else may answer in the server's place.
     """
     began = time.monotonic()
-    state = ""
-    attempt = _Attempt(base_url, check, timeout_s)
-    attempt.start()
-    while not attempt.done:
+    shown = ""
+    attempt: _Attempt | None = None
+    while attempt is None or not attempt.done:
         watch.look()
         waited_s = time.monotonic() - began
-        if attempt.state != state:
-            state = attempt.state
+        state = "starting: not listening yet" if attempt is None else attempt.state
+        if state != shown:
+            shown = state
             on_state(state)
         if waited_s >= timeout_s:
             what = f"not ready after {timeout_s:g} s; last state: {state}"
             raise watch.not_ready(what, FailureClass.TIMEOUT)
-        if attempt.is_alive():
+        if attempt is not None and attempt.is_alive():
             attempt.join(_LOOK_S)
-        elif not attempt.done:
+        elif attempt is None or not attempt.done:
             time.sleep(_FIRST_PAUSE_S if waited_s < _FIRST_S else _PAUSE_S)
-            attempt = _Attempt(base_url, check, timeout_s - waited_s, state)
-            attempt.start()
+            if watch.listens():
+                attempt = _Attempt(base_url, check, timeout_s - waited_s, state)
+                attempt.start()
     watch.look()
+    watch.listens()
     watch.process.note_tree()
     return Ready(seconds=time.monotonic() - began)
 
@@ -174,9 +186,7 @@ def wait_ready(
 class _Attempt(threading.Thread):
     """One try at health and generation, off the main thread so that it can be left hanging."""
 
-    def __init__(
-        self, base_url: str, check: HealthCheck, timeout_s: float, state: str = "no answer yet"
-    ) -> None:
+    def __init__(self, base_url: str, check: HealthCheck, timeout_s: float, state: str) -> None:
         super().__init__(daemon=True, name="health")
         self._base_url = base_url
         self._check = check

@@ -11,19 +11,17 @@ from typing import Any
 import psutil
 import requests
 
-from launchers.server.failures import FailureClass, ServerError
+from launchers.server.failures import FailureClass
 from launchers.server.health import HealthCheck, Watch, wait_ready
-from launchers.server.ports import free_port, port_taken
+from launchers.server.listeners import OwnPort
+from launchers.server.ports import reserved
 from launchers.server.process import Process, Stopped, start
+from launchers.server.sglang_ports import bound_ports
 
-__all__ = ["PortTaken", "Server", "launched"]
+__all__ = ["Server", "launched"]
 
 _INFO_TIMEOUT_S = 30.0
 _INFO_PATHS = ("/server_info", "/get_server_info")  # the second is what SGLang before 0.5.7 knew
-
-
-class PortTaken(ServerError):
-    """The port that the experiment fixed is held by somebody else; nothing was started."""
 
 
 @dataclass(kw_only=True)
@@ -47,14 +45,26 @@ class Server:
         """
         self.watch.look()
 
+    def check_own(self) -> None:
+        """As `check_alive`, and nobody else listens on the server's port, as of now.
+
+        Raises:
+            ServerExited: the process has ended.
+            ServerNotReady: a crash line in the log of a process that still lives.
+            Foreign: another process listens there, and may have answered in the server's place.
+        """
+        self.watch.look()
+        self.watch.listens()
+
     def server_info(self) -> dict[str, Any]:
         """The arguments as the server resolved them, its version and its state.
 
         Raises:
             ServerExited: the process has ended.
             ServerNotReady: it gave no JSON object.
+            Foreign: another process listens on its port, and may have answered in its place.
         """
-        self.check_alive()
+        self.check_own()
         answers = []
         for path in _INFO_PATHS:
             try:
@@ -66,9 +76,10 @@ class Server:
                 answers.append(f"{path}: {error}")
                 continue
             if isinstance(found, dict):
+                self.check_own()
                 return found
             answers.append(f"{path}: HTTP {answer.status_code}, {answer.content[:80]!r}")
-        self.check_alive()
+        self.check_own()
         what = f"the server does not tell its settings: {'; '.join(answers)}"
         raise self.watch.not_ready(what, FailureClass.HANG)
 
@@ -100,53 +111,43 @@ def launched(  # noqa: PLR0913 - each of them is a decision written in the plan
 
     `argv` may hold `{port}` anywhere; `port` None stands for a free one. `env` is the complete
     environment. `on_started` gets the process before it is ready: pid, create_time and argv are
-    what `stop_orphan` needs if we are killed.
+    what `stop_orphan` needs if we are killed. The port, and all that the server derives from it,
+    stay reserved among servegate's processes for as long as the block lasts.
 
     Raises:
         PortTaken: a fixed port is in use; nothing was started.
+        Foreign: another process took the port before the server was ready.
         ServerExited: it ended before it was ready.
         ServerNotReady: it crashed inside or was not ready in time.
         StillRunning: it could not be stopped.
     """
-    chosen = _choose_port(host, port, argv)
-    command = [argument.replace("{port}", str(chosen)) for argument in argv]
-    base_url = f"http://{f'[{host}]' if ':' in host else host}:{chosen}"
-    process = start(command, env=env, log=log)
-    server: Server | None = None
-    try:
-        on_started(process)
-        on_state(f"started: pid {process.pid}, {base_url}")
-        watch = Watch(process, health)
-        ready = wait_ready(
-            watch, base_url, check=health, timeout_s=ready_timeout_s, on_state=on_state
+    if port is None and not any("{port}" in argument for argument in argv):
+        raise ValueError(
+            f"{' '.join(argv)}: no {{port}} in it, so the server cannot be told its free port;"
+            " write {port} where the port goes, or fix the port"
         )
-        server = Server(
-            base_url=base_url,
-            host=host,
-            port=chosen,
-            process=process,
-            watch=watch,
-            ready_s=ready.seconds,
-        )
-        yield server
-    finally:
-        stopped = process.stop(stop_timeout_s)
-        if server is not None:
-            server.stopped = stopped
-
-
-def _choose_port(host: str, port: int | None, argv: Sequence[str]) -> int:
-    if port is None:
-        if not any("{port}" in argument for argument in argv):
-            raise ValueError(
-                f"{' '.join(argv)}: no {{port}} in it, so the server cannot be told its free port;"
-                " write {port} where the port goes, or fix the port"
+    with reserved(host, port, needs=lambda first: bound_ports(argv, env, first)) as chosen:
+        command = [argument.replace("{port}", str(chosen)) for argument in argv]
+        base_url = f"http://{f'[{host}]' if ':' in host else host}:{chosen}"
+        process = start(command, env=env, log=log)
+        server: Server | None = None
+        try:
+            on_started(process)
+            on_state(f"started: pid {process.pid}, {base_url}")
+            watch = Watch(process, health, OwnPort(chosen, process.note_tree))
+            ready = wait_ready(
+                watch, base_url, check=health, timeout_s=ready_timeout_s, on_state=on_state
             )
-        return free_port(host)
-    owner = port_taken(host, port)
-    if owner is not None:
-        raise PortTaken(
-            f"{host}:{port} is taken by {owner}; stop that, or let servegate choose a free port",
-            FailureClass.PORT,
-        )
-    return port
+            server = Server(
+                base_url=base_url,
+                host=host,
+                port=chosen,
+                process=process,
+                watch=watch,
+                ready_s=ready.seconds,
+            )
+            yield server
+        finally:
+            stopped = process.stop(stop_timeout_s)
+            if server is not None:
+                server.stopped = stopped

@@ -16,7 +16,6 @@ from pathlib import Path
 import psutil
 
 from launchers.server.logs import log_tail
-from launchers.server.ports import free_port, port_taken
 from launchers.server.process_tree import StillRunning, Tree
 
 __all__ = [
@@ -24,9 +23,7 @@ __all__ = [
     "Process",
     "StillRunning",
     "Stopped",
-    "free_port",
     "log_tail",
-    "port_taken",
     "run_to_end",
     "start",
     "stop_orphan",
@@ -94,9 +91,9 @@ class Process:
             return None
         return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
 
-    def note_tree(self) -> None:
-        """Remember the descendants alive now, so that `stop` finds one that leaves the session."""
-        self._tree.alive()
+    def note_tree(self) -> list[int]:
+        """The ids of the processes alive now, remembered so that `stop` finds one that leaves."""
+        return [member.pid for member in self._tree.alive()]
 
     def stop(self, timeout_s: float) -> Stopped:
         """TERM to the whole tree, KILL to what is left after `timeout_s`, and reap; idempotent.

@@ -128,7 +128,7 @@ def _check_port(plan: Plan, found: Preflight) -> None:
     for host, port in {(launch.host, launch.port) for launch in plan.launches}:
         if port is None:
             continue
-        owner = port_taken(host, port)
+        owner = port_taken(port)
         if owner is not None:
             found.missing.append(
                 f"server.port: {host}:{port} is taken by {owner}; stop that, or set server.port: "

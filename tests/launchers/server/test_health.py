@@ -15,6 +15,7 @@ from launchers.server.health import (
     Watch,
     wait_ready,
 )
+from launchers.server.listeners import OwnPort
 from launchers.server.ports import free_port
 from launchers.server.process import Process, log_tail, start
 from tests.launchers.server.test_process import until
@@ -61,7 +62,7 @@ class Starter:
         argv = [sys.executable, "-S", "-c", SERVER, str(self.port), setup, live, made]
         process = start(argv, env=dict(os.environ), log=self.folder / "server.log")
         self.started.append(process)
-        return Watch(process, SGLANG_HEALTH)
+        return Watch(process, SGLANG_HEALTH, OwnPort(self.port, process.note_tree))
 
     def listens(self) -> bool:
         with socket.socket() as probe:
@@ -118,7 +119,7 @@ def test_a_server_that_never_listens_meets_its_deadline(server: Starter) -> None
     with pytest.raises(ServerNotReady) as got:
         server.wait(watch, 0.8)
     message = str(got.value)
-    assert "not ready after 0.8 s; last state: starting: no connection" in message
+    assert "not ready after 0.8 s; last state: starting: not listening yet" in message
     assert f"command: {sys.executable} -S -c" in message
     assert "  | loading" in message
 

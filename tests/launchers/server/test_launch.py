@@ -1,6 +1,8 @@
 import os
 import socket
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 
 from launchers.server.failures import FailureClass
 from launchers.server.health import SGLANG_HEALTH, ServerExited
-from launchers.server.launch import PortTaken, launched
+from launchers.server.launch import Server, launched
+from launchers.server.listeners import Foreign
+from launchers.server.ports import PortTaken, port_taken, reserved
 from launchers.server.process import Process
 from tests.launchers.server.test_health import MADE, SERVER
 from tests.launchers.server.test_process import until
@@ -91,7 +95,7 @@ def test_a_taken_port_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with (
-            pytest.raises(PortTaken, match=f":{port} is taken by pid {os.getpid()}: ") as got,
+            pytest.raises(PortTaken, match=f"port {port} is taken by pid {os.getpid()}: ") as got,
             launched(**{**arguments(tmp_path), "port": port}),
         ):
             pytest.fail("not reached")
@@ -114,3 +118,62 @@ def test_braces_of_json_arguments_are_left_alone(tmp_path: Path) -> None:
     with launched(**given) as server:
         shown = server.process.log.read_text().splitlines()[0]
         assert shown == f'{{"a": {{"port": 1}}, "p": "{server.port}"}}'
+
+
+def other_server(port: int) -> socket.socket:
+    """Another process's, which is here: reached by whoever asks another address of this host."""
+    return socket.create_server(("127.0.0.2", port))
+
+
+def keep_looking(server: Server) -> None:
+    while True:
+        server.check_alive()
+        time.sleep(0.05)
+
+
+def test_a_port_that_is_taken_while_the_server_loads_ends_the_start(tmp_path: Path) -> None:
+    loading = "time.sleep(60)"
+    with ExitStack() as taken:
+
+        def take(process: Process) -> None:
+            taken.enter_context(other_server(int(process.argv[4])))
+
+        with (
+            pytest.raises(Foreign, match=f"server's port .*: pid {os.getpid()}: ") as got,
+            launched(**arguments(tmp_path, setup=loading), on_started=take),
+        ):
+            pytest.fail("not reached")
+    assert got.value.failure_class is FailureClass.PORT
+
+
+def test_nobody_is_asked_before_the_server_itself_listens(tmp_path: Path) -> None:
+    states: list[str] = []
+    given = {**arguments(tmp_path, setup="time.sleep(1)"), "on_state": states.append}
+    with launched(**given):
+        pass
+    assert states[1] == "starting: not listening yet"
+    assert "no connection" not in " ".join(states)
+
+
+def test_whoever_joins_the_server_on_its_port_is_noticed_at_once(tmp_path: Path) -> None:
+    with launched(**arguments(tmp_path, live=INFO)) as server:
+        server.check_own()
+        with other_server(server.port):
+            with pytest.raises(Foreign):
+                server.check_own()
+            with pytest.raises(Foreign):
+                server.server_info()
+        assert server.server_info() == {"version": "1"}
+        # In the middle of a job too, within seconds.
+        with other_server(server.port), pytest.raises(Foreign):
+            keep_looking(server)
+
+
+def test_the_port_stays_reserved_while_the_server_lives(tmp_path: Path) -> None:
+    with (
+        launched(**arguments(tmp_path)) as server,
+        pytest.raises(PortTaken, match="another servegate"),
+        reserved("", server.port),
+    ):
+        pytest.fail("not reached")
+    assert port_taken(server.port) is None
