@@ -16,6 +16,7 @@ from evals.job import Endpoint, JobSettings, Outcome
 from launchers.server.failures import FailureClass, ServerError
 from launchers.server.health import SGLANG_HEALTH
 from launchers.server.launch import Server, launched
+from launchers.server.listeners import Foreign
 from launchers.server.process import Process, StillRunning, run_to_end
 from pipeline.plan.model import Cell, Launch, Plan
 from pipeline.premises import Claims, check_premises, check_start, disproved
@@ -93,17 +94,17 @@ class LaunchRun:
                 while waiting:
                     self._run_cell(waiting[0], server, observer)
                     waiting.pop(0)
-                    server.check_alive()
+                    server.check_own()
         except _WrongArm as error:
             self.note["error"] = str(error)
             self.keeper.record_all(waiting, Status.INVALID, "premise", str(error), error.premises)
         except (ServerError, StillRunning, OSError) as error:
             failure = error.failure_class if isinstance(error, ServerError) else "launch"
-            # Nothing was measured yet, and no port was asked for: another start may have more luck.
-            self.lost_a_port = (
-                failure == FailureClass.PORT
-                and self.launch.port is None
-                and self.note["ready_s"] is None
+            # No port was asked for: another start may have more luck, on another. That a log tells
+            # of a port once the server has served is no reason for one.
+            self.lost_a_port = self.launch.port is None and (
+                isinstance(error, Foreign)
+                or (failure == FailureClass.PORT and self.note["ready_s"] is None)
             )
             self.note["error"] = str(error)
             self.keeper.record_all(waiting, Status.FAILED, failure, first_line(error))
@@ -191,7 +192,7 @@ class LaunchRun:
             with gpus_watched(self.plan, self.launch, place) as sampling:
                 outcome = self._outcome(cell, server, place)
             outcome = with_gpus(self.plan, cell, outcome, sampling)
-            server.check_alive()
+            server.check_own()
             if outcome.status == "ok":
                 evidence = observer.evidence(outcome.details.get("kernels"))
                 premises = check_premises(self.claims, evidence)
@@ -218,7 +219,7 @@ class LaunchRun:
             seconds=time.monotonic() - began,
             ready_s=self.note["ready_s"],
         )
-        if ending is not None and not isinstance(ending, ServerError):
+        if ending is not None:
             raise ending
 
     def _outcome(self, cell: Cell, server: Server, place: CellFolder) -> Outcome:

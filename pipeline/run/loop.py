@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from launchers.server.failures import FailureClass
 from launchers.server.process import stop_orphan
 from pipeline.gate.extra_launches import needed
 from pipeline.plan.model import Launch, Plan
@@ -21,7 +22,8 @@ from pipeline.run.resume import carry
 
 __all__ = ["execute"]
 
-# A server draws several ports before it binds them, and another program may be quicker.
+# A server draws several ports before it binds them, and another program may be quicker; or it takes
+# one of them later.
 _STARTS = 2
 
 
@@ -99,7 +101,7 @@ def _run_launch(plan: Plan, launch: Launch, folder: RunFolder, shown: Display) -
     began = time.monotonic()
     _stop_leftover(place)
     for _ in range(_STARTS):
-        attempt = place.next_attempt([cell.job for cell in launch.cells])
+        attempt = place.next_attempt([cell.job for cell in todo])
         runner = LaunchRun(plan, launch, folder, place, attempt, shown)
         for cell in todo:
             carry(plan, launch, cell, folder, attempt)
@@ -109,12 +111,19 @@ def _run_launch(plan: Plan, launch: Launch, folder: RunFolder, shown: Display) -
             runner.run(todo)
         if not runner.lost_a_port:
             break
+        todo = [cell for cell in todo if _lost_its_port(place.cell(cell.job))]
     shown.launch_over(launch, time.monotonic() - began)
 
 
 def _is_done(cell: CellFolder) -> bool:
     record = cell.load()
     return record is not None and record.status in (Status.OK, Status.UNSUPPORTED)
+
+
+def _lost_its_port(cell: CellFolder) -> bool:
+    """Whatever else became of a cell stays as it is recorded, when its launch starts again."""
+    record = cell.load()
+    return record is None or record.failure_class == FailureClass.PORT
 
 
 def _stop_leftover(place: LaunchFolder) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from evals.accuracy.resume import carry_over
+from launchers.server.failures import FailureClass
 from pipeline.plan.model import Cell, Launch, Plan
 from pipeline.premises import Claims, Evidence, served_path
 from pipeline.premises.log_patterns import SIGNS
 from pipeline.records.folder import RunFolder
+from pipeline.records.record import Record
 
 __all__ = ["carry"]
 
@@ -29,7 +31,7 @@ def carry(plan: Plan, launch: Launch, cell: Cell, folder: RunFolder, attempt: in
     if earlier is None:
         return
     record = earlier.cell(cell.job).load()
-    if record is not None and record.failure_class == "premise":
+    if record is not None and _not_of_the_arm(record):
         return
     evidence = Evidence(
         server_info={},
@@ -45,3 +47,14 @@ def carry(plan: Plan, launch: Launch, cell: Cell, folder: RunFolder, attempt: in
     new.mkdir(parents=True, exist_ok=True)
     if kept := carry_over(earlier.cell(cell.job).root, new):
         folder.add_event("answers_carried", cell=cell.id, attempt=attempt - 1, answers=kept)
+
+
+def _not_of_the_arm(record: Record) -> bool:
+    """Whether the server was not what the plan says, or another may have answered in its place.
+
+    A port that was lost before the server was ready spoils nothing: nothing was asked.
+    """
+    served = record.details.get("server_ready_s") is not None
+    return record.failure_class == "premise" or (
+        record.failure_class == FailureClass.PORT and served
+    )
