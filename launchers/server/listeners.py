@@ -24,6 +24,7 @@ _LISTEN = "0A"
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 _LOOKS = 3
 _PAUSE_S = 0.05
+_NAMED = 3  # a server can have a socket for each of its workers
 _SHOWN = 200  # characters of a command
 
 
@@ -69,7 +70,7 @@ class OwnPort:
             there = listeners(self._port)
             strange = self._strange(there)
         if strange:
-            told = "; ".join(f"{holder(one.inode)}, on {one.address}" for one in strange)
+            told = "; ".join(f"{holder(one.inode)}, on {one.address}" for one in strange[:_NAMED])
             raise Foreign(
                 f"another program listens on the server's port {self._port}: {told}",
                 FailureClass.PORT,
