@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from pipeline.experiment.local_data import counted_questions
 from pipeline.experiment.model import Experiment
 from pipeline.power import (
     JobBasis,
+    OperatingPoint,
     PowerStatement,
     ScorePower,
     SpeedPower,
@@ -156,8 +158,29 @@ def _score_lines(score: ScorePower, power: float) -> list[str]:
         f"an arm without any difference passes with {score.pass_chance:.0%}, in each comparison",
         *_staged_lines(score),
         f"{found} with {power:.0%}, as one of {score.alarms} comparisons",
-        f"a few questions that carry the whole margin are none of these with {score.unseen:.1%}",
+        f"a loss of the margin confined to a few questions is missed with {score.unseen:.1%}",
         f"to pass an equal arm with {power:.0%}: asked {score.samples} x, {needed}",
+        *_operating_lines("", score.operating),
+        *_operating_lines(f" in {score.stages} stages", score.staged_operating or []),
+    ]
+
+
+def _operating_lines(how: str, points: Sequence[OperatingPoint]) -> list[str]:
+    """A table of what becomes of true losses; no lines for no points."""
+    if not points:
+        return []
+    rows = {
+        "true loss, in margins": [f"{point.margins:g}" for point in points],
+        "pass": [f"{point.passes:.0%}" for point in points],
+        "regressed": [f"{point.regressed:.0%}" for point in points],
+        "inconclusive": [f"{point.inconclusive:.0%}" for point in points],
+        "questions asked": [f"{point.asked:.0%}" for point in points],
+    }
+    if not how:
+        del rows["questions asked"]
+    return [
+        f"verdicts by true loss, spread over all questions{how}:",
+        *(f"  {name:<22}" + "".join(f"{text:>6}" for text in row) for name, row in rows.items()),
     ]
 
 

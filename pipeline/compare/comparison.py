@@ -157,7 +157,7 @@ def _verdict(
         )
     if margin is None:
         return Verdict.MISSING, f"{found}; no margin was given (--margin 0.02), nothing is judged"
-    state = state_of(seen, margin, rules.alpha / alarms)
+    state = state_of(seen, margin, rules.alpha / alarms, alpha=rules.alpha)
     limit = as_points(margin, signed=False)
     told = {
         "pass": f"a loss of {limit} is excluded",

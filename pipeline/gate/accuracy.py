@@ -11,7 +11,14 @@ from pipeline.gate.model import Check, Verdict
 from pipeline.gate.staged import decided_check, decisions, design_of
 from pipeline.gate.text import as_p, as_points
 from pipeline.plan.model import Plan
-from pipeline.stats import Interval, mean_score, paired_difference, questions_needed
+from pipeline.stats import (
+    Interval,
+    mean_score,
+    paired_difference,
+    questions_needed,
+    questions_to_pass,
+    unseen_collapse,
+)
 
 __all__ = [
     "against_floor",
@@ -23,6 +30,8 @@ __all__ = [
 
 # Chance with which an arm that is not worse should pass; the usual choice for planning.
 _POWER = 0.8
+
+_FLOOR_METHOD = "Clopper-Pearson interval, or Gaffke's over questions where repeats differ"
 
 
 def against_reference(
@@ -92,12 +101,13 @@ def _compared(
 def decide_difference(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
     """Three states: a drop of the margin is excluded, established, or neither.
 
-    Pass: the bound on the harmful side lies inside the margin (non-inferiority). Regressed: the
+    Pass: the bound on the harmful side lies inside the margin (non-inferiority), and so many
+    questions were asked that a loss of the margin, whole on a few, would have shown. Regressed: the
     difference itself lies beyond the margin, and that it is worse is established: the other bound
     excludes zero, and Holm's p-value is below alpha.
 
     Args:
-        check: A check with estimate, interval and margin.
+        check: A check with estimate, interval, margin and the number of questions.
         p_worse: Holm-adjusted p-value for "worse".
         p_better: Holm-adjusted p-value for "better".
         alpha: One-sided error rate.
@@ -105,6 +115,7 @@ def decide_difference(check: Check, p_worse: float, p_better: float, alpha: floa
     assert check.estimate is not None
     assert check.interval is not None
     assert check.margin is not None
+    assert check.n is not None
     higher_is_better = METRICS[check.metric].better == "higher"
     lower, upper = check.interval if higher_is_better else (-check.interval[1], -check.interval[0])
     effect = check.estimate if higher_is_better else -check.estimate
@@ -116,6 +127,8 @@ def decide_difference(check: Check, p_worse: float, p_better: float, alpha: floa
         verdict = Verdict.REGRESSED
         known = "surely" if upper < -check.margin else "as far as seen"
         reason = f"worse: {seen} ({known} more than {margin}), p {as_p(p_worse)} after Holm"
+    elif lower > -check.margin and unseen_collapse(check.n, check.margin) > alpha:
+        verdict, reason = Verdict.INCONCLUSIVE, _too_few(check.n, check.margin, alpha)
     elif lower > -check.margin:
         better = p_better < alpha and lower > 0
         verdict = Verdict.IMPROVED if better else Verdict.PASS
@@ -145,6 +158,14 @@ def _layouts_alarm(
     if lower > -check.margin:
         return Verdict.PASS, f"a loss of {margin} against its best other layout is excluded"
     return Verdict.PASS, "no alarm; whether layouts score alike is not what the gate asks"
+
+
+def _too_few(questions: int, margin: float, alpha: float) -> str:
+    return (
+        f"too few questions: {questions} miss a loss of {as_points(margin, signed=False)} that is "
+        f"confined to a few questions {unseen_collapse(questions, margin):.1%} of the time; "
+        f"ask at least {questions_to_pass(margin, alpha)}"
+    )
 
 
 def _undecided(check: Check, lower: float, upper: float, p_worse: float, alpha: float) -> str:
@@ -196,7 +217,7 @@ def against_floor(
             "estimate": value,
             "interval": tuple(interval),
             "n": len(means),
-            "method": "Wilson score interval, or t over questions where repeats differ",
+            "method": _FLOOR_METHOD,
             "verdict": verdict,
             "reason": reason,
         }

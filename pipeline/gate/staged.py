@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 from evals.metrics import METRICS
 from pipeline.experiment.comparisons import accuracy_alarms
@@ -45,12 +44,8 @@ def design_of(plan: Plan, job: str, metric: str, questions: int) -> Design:
     """
     alarms = accuracy_alarms(plan.gates, layouts=len(plan.layouts), arms=len(plan.arms))
     margin = plan.gates[job][metric].margin
-    return _design(questions, margin, plan.alpha, plan.jobs[job]["stages"], alarms)
-
-
-@lru_cache(maxsize=64)
-def _design(questions: int, margin: float, alpha: float, stages: int, alarms: int) -> Design:
-    return make_design(questions, margin, alpha, stages=stages, alarms=alarms)
+    stages = plan.jobs[job]["stages"]
+    return make_design(questions, margin, plan.alpha, stages=stages, alarms=alarms)
 
 
 def decisions(

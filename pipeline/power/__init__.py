@@ -5,12 +5,19 @@ from __future__ import annotations
 from pipeline.power.basis import BENCHMARK_SIZES, Basis, JobBasis
 from pipeline.power.impossible import impossible_gates, replicate_notes
 from pipeline.power.measured import measured_basis
-from pipeline.power.statement import PowerStatement, ScorePower, SpeedPower, power_statement
+from pipeline.power.statement import (
+    OperatingPoint,
+    PowerStatement,
+    ScorePower,
+    SpeedPower,
+    power_statement,
+)
 
 __all__ = [
     "BENCHMARK_SIZES",
     "Basis",
     "JobBasis",
+    "OperatingPoint",
     "PowerStatement",
     "ScorePower",
     "SpeedPower",

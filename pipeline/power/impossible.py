@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, log, log2, sqrt
+from math import ceil, log, log1p, log2, sqrt
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -20,6 +20,7 @@ from pipeline.power.basis import (
     layouts_of,
     questions_of,
 )
+from pipeline.stats.decision import questions_to_pass
 from pipeline.stats.group_sequential import make_design
 from pipeline.stats.launch_power import smallest_sign_flip_p
 from pipeline.stats.launches import LEAST_SPREAD
@@ -88,15 +89,19 @@ def _margin(
         return []
     told: list[str] = []
     alpha = _last_level(experiment, job, gate, questions)
-    alike = difference_of(np.zeros(questions), alpha)
+    # A loss confined to few questions can be missed however often each of them is asked.
+    excluded = 1 - experiment.alpha ** (1 / questions)
+    needed = questions_to_pass(gate.margin, experiment.alpha)
     # Asked several times, sampled answers differ a little on many questions, and that shows more.
-    if samples == 1 and alike.interval.lower <= -gate.margin:
+    if samples == 1:
+        excluded = max(excluded, -difference_of(np.zeros(questions), alpha).interval.lower)
         square = float(ndtri(1 - alpha)) ** 2
-        needed = ceil(square * (1 - gate.margin) / gate.margin) + 1
+        needed = max(needed, ceil(square * (1 - gate.margin) / gate.margin) + 1)
+    if questions < needed:
         told.append(
             f"can never pass an arm that answers just as the reference: {questions} questions "
-            f"exclude no loss below {-alike.interval.lower:.2%}, and margin is {gate.margin:.2%}; "
-            f"ask at least {needed} questions, or allow a margin above {-alike.interval.lower:.4f}"
+            f"exclude no loss below {excluded:.2%}, and margin is {gate.margin:.2%}; "
+            f"ask at least {needed} questions, or allow a margin above {excluded:.4f}"
         )
     alarms = accuracy_alarms(experiment)
     lost = difference_of(-np.ones(questions), experiment.alpha)
@@ -115,8 +120,8 @@ def _last_level(experiment: Experiment, job: str, gate: Gate, questions: int) ->
     settings = experiment.jobs[job]
     if not isinstance(settings, AccuracySettings) or settings.stages == 1:
         return experiment.alpha
-    stages = settings.stages
-    return make_design(questions, gate.margin, experiment.alpha, stages=stages).pass_levels[-1]
+    design = make_design(questions, gate.margin, experiment.alpha, stages=settings.stages)
+    return design.level(len(design.sizes) - 1)
 
 
 def _floor(experiment: Experiment, gate: Gate, questions: int, better: str) -> list[str]:
@@ -125,19 +130,19 @@ def _floor(experiment: Experiment, gate: Gate, questions: int, better: str) -> l
     floors = sum(g.floor is not None for gates in experiment.gates.values() for g in gates.values())
     floors *= len(layouts_of(experiment)) * len(experiment.arms)
     floor = gate.floor if better == "higher" else 1 - gate.floor
-    square = float(ndtri(1 - experiment.alpha)) ** 2
-    strict = float(ndtri(1 - experiment.alpha / floors)) ** 2
+    alpha, strict = experiment.alpha, experiment.alpha / floors
     told: list[str] = []
-    best = mean_score([1.0] * questions, experiment.alpha)
+    best = mean_score([1.0] * questions, alpha)
     if best.lower < floor:
-        more = f"ask at least {ceil(square * floor / (1 - floor))} questions, or " * (floor < 1)
+        more = f"ask at least {ceil(log(alpha) / log(floor))} questions, or " if floor < 1 else ""
         told.append(
             f"the floor can never be passed: {questions} perfect answers show no more than "
             f"{best.lower:.2%}, and it asks for {floor:.2%}; {more}lower it"
         )
-    worst = mean_score([0.0] * questions, experiment.alpha / floors)
+    worst = mean_score([0.0] * questions, strict)
     if worst.upper >= floor:
-        more = f"ask at least {int(strict * (1 - floor) / floor) + 1} questions, or " * (floor > 0)
+        needed = int(log(strict) / log1p(-floor)) + 1 if floor > 0 else 0
+        more = f"ask at least {needed} questions, or " if floor > 0 else ""
         told.append(
             f"the floor can never fire: not one of {questions} answers right still allows "
             f"{worst.upper:.2%}, and it asks for {floor:.2%}; {more}raise it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil, exp, log
 from typing import Literal
@@ -30,6 +31,7 @@ from pipeline.power.basis import (
     speed_alarms,
 )
 from pipeline.power.impossible import impossible_gates
+from pipeline.stats.decision import questions_to_pass, unseen_collapse
 from pipeline.stats.launch_power import (
     launches_for,
     ratio_chances,
@@ -38,11 +40,11 @@ from pipeline.stats.launch_power import (
 )
 from pipeline.stats.power import (
     Comparison,
-    chance_to_pass,
-    equal_in_stages,
+    Rates,
+    operating_curve,
+    rates,
     repeats_for,
     smallest_drop,
-    unseen_collapse,
 )
 
 # Of a request in flight; the prompts of a wave are taken to cost as much again as a tenth of it.
@@ -120,6 +122,24 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class OperatingPoint(_Frozen):
+    """How a comparison ends at one true loss; simulated, so within some 3 points.
+
+    Attributes:
+        margins: The loss, spread over all questions, in margins of the gate.
+        passes: Chance that it passes; at one margin that is a false pass.
+        regressed: Chance that it is regressed, at the error rate shared by all `alarms`.
+        inconclusive: Chance of neither.
+        asked: Mean share of the questions that the arm is asked.
+    """
+
+    margins: float
+    passes: float
+    regressed: float
+    inconclusive: float
+    asked: float
+
+
 class ScorePower(_Frozen):
     """One gated score. Fractions are of 1; None: cannot be reached.
 
@@ -140,6 +160,8 @@ class ScorePower(_Frozen):
             smallest drop is found earlier or at the end.
         staged_pass_chance: As `pass_chance`, asked in these stages; None where there is one.
         staged_share: Mean share of the questions that an equal arm is then asked.
+        operating: Verdicts at losses of 0 to 2 margins, asked all at once.
+        staged_operating: The same in these stages; None where there is one.
     """
 
     job: str
@@ -159,6 +181,8 @@ class ScorePower(_Frozen):
     stages: int
     staged_pass_chance: float | None
     staged_share: float | None
+    operating: list[OperatingPoint]
+    staged_operating: list[OperatingPoint] | None
 
 
 class SpeedPower(_Frozen):
@@ -290,7 +314,8 @@ def _score(experiment: Experiment, job: str, gate: Gate, known: Basis) -> ScoreP
         alpha=experiment.alpha,
         alarms=accuracy_alarms(experiment),
     )
-    staged = equal_in_stages(one, settings.stages) if settings.stages > 1 else (None, None)
+    fixed = operating_curve(one)
+    staged = operating_curve(one, stages=settings.stages) if settings.stages > 1 else None
     return ScorePower(
         job=job,
         metric="score",
@@ -301,15 +326,30 @@ def _score(experiment: Experiment, job: str, gate: Gate, known: Basis) -> ScoreP
         within=difficulty.within,
         source=source,
         alarms=one.alarms,
-        pass_chance=chance_to_pass(one, 0.0),
+        pass_chance=fixed[0.0].passes,
         smallest_drop=smallest_drop(one, POWER),
         unseen=unseen_collapse(questions, gate.margin),
         questions_needed=_questions_needed(one),
         samples_needed=repeats_for(one, questions, POWER),
         stages=settings.stages,
-        staged_pass_chance=staged[0],
-        staged_share=staged[1],
+        staged_pass_chance=None if staged is None else staged[0.0].passes,
+        staged_share=None if staged is None else staged[0.0].asked,
+        operating=_points(fixed),
+        staged_operating=None if staged is None else _points(staged),
     )
+
+
+def _points(curve: Mapping[float, Rates]) -> list[OperatingPoint]:
+    return [
+        OperatingPoint(
+            margins=margins,
+            passes=ends.passes,
+            regressed=ends.regressed,
+            inconclusive=1 - ends.passes - ends.regressed,
+            asked=ends.asked,
+        )
+        for margins, ends in curve.items()
+    ]
 
 
 def _questions_needed(one: Comparison) -> int:
@@ -320,9 +360,9 @@ def _questions_needed(one: Comparison) -> int:
     variance = one.difficulty.within * 2 / one.repeats
     quantiles = float(ndtri(1 - one.alpha)) + float(ndtri(POWER))
     needed = ceil(variance * (quantiles / one.margin) ** 2)
-    needed = max(needed, ceil(float(ndtri(1 - one.alpha)) ** 2 / one.margin))
+    needed = max(needed, questions_to_pass(one.margin, one.alpha))
     for _ in range(12):
-        if chance_to_pass(replace(one, questions=needed), 0.0, runs=500) >= POWER:
+        if rates(replace(one, questions=needed), 0.0, runs=500).passes >= POWER:
             break
         needed = ceil(needed * 1.1)
     return needed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.stats.bootstrap import hierarchical_ratio
-from pipeline.stats.decision import holm, state_of
+from pipeline.stats.decision import holm, questions_to_pass, state_of, unseen_collapse
 from pipeline.stats.group_sequential import (
     Decision,
     Design,
@@ -14,7 +14,7 @@ from pipeline.stats.group_sequential import (
 )
 from pipeline.stats.launches import LaunchRatio, launch_ratio, launches_needed
 from pipeline.stats.paired import PairedDifference, paired_difference, questions_needed
-from pipeline.stats.proportions import Interval, mean_score, tango, wilson
+from pipeline.stats.proportions import Interval, clopper_pearson, mean_score, tango
 
 __all__ = [
     "Decision",
@@ -23,6 +23,7 @@ __all__ = [
     "LaunchDesign",
     "LaunchRatio",
     "PairedDifference",
+    "clopper_pearson",
     "decide",
     "hierarchical_ratio",
     "holm",
@@ -33,7 +34,8 @@ __all__ = [
     "mean_score",
     "paired_difference",
     "questions_needed",
+    "questions_to_pass",
     "state_of",
     "tango",
-    "wilson",
+    "unseen_collapse",
 ]

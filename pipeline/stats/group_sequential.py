@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri, stdtr
 
-from pipeline.stats.decision import state_of
+from pipeline.stats.decision import state_of, unseen_collapse
 from pipeline.stats.paired import PairedDifference, paired_difference
 
 # A group-sequential design (K. K. G. Lan and D. L. DeMets, Biometrika 70 (1983) 659-663) of
@@ -224,6 +224,7 @@ class Design:
     Attributes:
         sizes: Questions asked until the end of each stage, rising; the last is all of them.
         margin: Largest acceptable loss, a fraction.
+        alpha: One-sided error rate of a false pass over all stages.
         pass_levels: Nominal one-sided error rate of each stage's bound on the loss; 0 where no pass
             is possible yet.
         harm_levels: Nominal one-sided error rate of each stage's alarm.
@@ -231,6 +232,7 @@ class Design:
 
     sizes: tuple[int, ...]
     margin: float
+    alpha: float
     pass_levels: tuple[float, ...]
     harm_levels: tuple[float, ...]
 
@@ -239,7 +241,7 @@ class Design:
 
         Where no pass is possible yet, that of the first stage at which one is.
         """
-        return next(level for level in self.pass_levels[stage:] if level)
+        return next((level for level in self.pass_levels[stage:] if level), self.alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +265,7 @@ class Decision:
     difference: PairedDifference
 
 
+@lru_cache(maxsize=64)
 def make_design(
     questions: int,
     margin: float,
@@ -275,9 +278,9 @@ def make_design(
 ) -> Design:
     """Stages of equal size; the first is never more than its share.
 
-    No stage but the last passes an arm before so many questions were asked that a loss of the
-    margin that is whole on a few of them would have met one with a chance of 1 - alpha. Nothing in
-    the answers tells of such questions while none of them has been asked.
+    No stage passes an arm before so many questions were asked that a loss of the margin that is
+    whole on a few of them would have met one with a chance of 1 - alpha. Nothing in the answers
+    tells of such questions while none of them has been asked.
 
     Args:
         questions: Of the whole job, at least 1; fewer stages are made of fewer questions.
@@ -301,11 +304,13 @@ def make_design(
     count = min(stages, questions)
     sizes = tuple(questions * (stage + 1) // count for stage in range(count))
     shares = [size / questions for size in sizes]
-    blind = sum((1 - margin) ** size > alpha for size in sizes[:-1])
+    blind = sum(unseen_collapse(size, margin) > alpha for size in sizes)
+    passes = nominal_levels(shares[blind:], alpha, passing) if blind < count else ()
     return Design(
         sizes=sizes,
         margin=margin,
-        pass_levels=(0.0,) * blind + nominal_levels(shares[blind:], alpha, passing),
+        alpha=alpha,
+        pass_levels=(0.0,) * blind + passes,
         harm_levels=nominal_levels(shares, alpha / alarms, harm),
     )
 
@@ -355,9 +360,11 @@ def outcome_of(
     design: Design, stage: int, seen: PairedDifference, *, higher_is_better: bool = True
 ) -> Outcome:
     """The rule of :func:`decide` for a difference that was taken at ``design.level(stage)``."""
-    alarm = design.harm_levels[stage]
-    state = state_of(seen, design.margin, alarm, higher_is_better=higher_is_better)
-    passed_blind = state == "pass" and not design.pass_levels[stage]
-    if passed_blind or (state == "undecided" and stage + 1 < len(design.sizes)):
-        return "continue"
-    return state
+    state = state_of(
+        seen,
+        design.margin,
+        design.harm_levels[stage],
+        alpha=design.alpha,
+        higher_is_better=higher_is_better,
+    )
+    return "continue" if state == "undecided" and stage + 1 < len(design.sizes) else state

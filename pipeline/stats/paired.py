@@ -82,15 +82,16 @@ def difference_of(differences: Floats, alpha: float) -> PairedDifference:
     d = differences.copy()
     d[np.abs(d) < 1e-12] = 0.0  # means of equal fractions may differ in the last bit
     ups, downs = d[d > 0], -d[d < 0]
-    score = tango(float(ups.sum()), float(downs.sum()), len(d), alpha)
     differing = len(ups) + len(downs)
     if np.all((d == 0) | (np.abs(d) == 1)):
-        interval, method = score, "Tango score interval, exact McNemar test"
+        interval = tango(len(ups), len(downs), len(d), alpha)
+        method = "Tango score interval, exact McNemar test"
         p_lower, p_higher = _sign_test(len(downs), differing), _sign_test(len(ups), differing)
     else:
         interval, method = mean_interval(d, alpha), "score interval over questions"
         if differing < FEW:
-            interval, method = interval.hull(score), f"{method}, widened by Tango's"
+            interval = interval.hull(tango(float(ups.sum()), float(downs.sum()), len(d), alpha))
+            method = f"{method}, widened by Tango's"
         p_lower, p_higher, test = _mean_tests(d)
         method = f"{method}, {test}"
     return PairedDifference(

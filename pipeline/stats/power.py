@@ -10,29 +10,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.stats.decision import state_of
+from pipeline.stats.decision import unseen_collapse
 from pipeline.stats.group_sequential import Design, Outcome, make_design, outcome_of
 from pipeline.stats.paired import PairedDifference, difference_of
 
 __all__ = [
+    "LOSSES",
     "Comparison",
     "Difficulty",
     "Floats",
     "Judge",
+    "Rates",
     "ask_in_stages",
-    "chance_to_pass",
-    "chance_to_regress",
     "draw_differences",
-    "equal_in_stages",
+    "operating_curve",
+    "rates",
     "repeats_for",
     "smallest_drop",
-    "unseen_collapse",
 ]
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
+LOSSES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""True losses of an operating curve, in margins."""
+
 # Simulated runs behind every chance that is reported: a standard error of at most 1.6 points.
 _RUNS = 1000
+# The same for a point of a curve in stages, which takes some ten times as long: 2.2 points.
+_STAGED_RUNS = 500
 # Drops are found to a fiftieth of a point or so; repeats are tried up to more than anyone pays for.
 _HALVINGS = 9
 _MOST_REPEATS = 256
@@ -152,37 +157,32 @@ def ask_in_stages(differences: Floats, design: Design, judge: Judge) -> tuple[Ou
     raise AssertionError("the last stage of a design never continues")
 
 
-def chance_to_pass(
-    comparison: Comparison, drop: float, *, runs: int = _RUNS, seed: int = 1
-) -> float:
-    """Chance that the verdict is pass at a true drop; at the margin that is a false one."""
-    return _chances(comparison, drop, runs, seed)[0]
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """How comparisons of one true loss end.
+
+    Attributes:
+        passes: Share that passes.
+        regressed: Share that is regressed; the others are inconclusive.
+        asked: Mean share of the questions that is asked.
+    """
+
+    passes: float
+    regressed: float
+    asked: float
 
 
-def chance_to_regress(
-    comparison: Comparison, drop: float, *, runs: int = _RUNS, seed: int = 1
-) -> float:
-    """Chance that a true drop ends as regressed, with the alarm's level shared by all alarms."""
-    return _chances(comparison, drop, runs, seed)[1]
+def rates(
+    comparison: Comparison, drop: float, *, stages: int = 1, runs: int = _RUNS, seed: int = 1
+) -> Rates:
+    """Simulate the verdict at a true drop; a pass at the margin is a false one.
 
-
-def _chances(comparison: Comparison, drop: float, runs: int, seed: int) -> tuple[float, float]:
-    judge, rng = Judge(), np.random.default_rng(seed)
-    level = comparison.alpha / comparison.alarms
-    states = [
-        state_of(judge(row, comparison.alpha), comparison.margin, level)
-        for row in draw_differences(comparison, drop, runs, rng)
-    ]
-    return states.count("pass") / runs, states.count("regressed") / runs
-
-
-def equal_in_stages(
-    comparison: Comparison, stages: int, *, runs: int = _RUNS, seed: int = 1
-) -> tuple[float, float]:
-    """What asking in stages gives an arm without any difference.
-
-    Returns:
-        Its chance to pass, and the mean share of the questions that it is asked.
+    Args:
+        comparison: What is asked.
+        drop: True loss of score, a fraction, spread over all questions.
+        stages: In how many the questions are asked; 1: all at once.
+        runs: Simulated comparisons.
+        seed: Of their random numbers.
     """
     design = make_design(
         comparison.questions,
@@ -192,10 +192,26 @@ def equal_in_stages(
         alarms=comparison.alarms,
     )
     judge, rng = Judge(), np.random.default_rng(seed)
-    rows = draw_differences(comparison, 0.0, runs, rng)
+    rows = draw_differences(comparison, drop, runs, rng)
     ends = [ask_in_stages(row, design, judge) for row in rows]
-    passed = sum(outcome == "pass" for outcome, _ in ends)
-    return passed / runs, sum(asked for _, asked in ends) / (runs * comparison.questions)
+    outcomes = [outcome for outcome, _ in ends]
+    return Rates(
+        passes=outcomes.count("pass") / runs,
+        regressed=outcomes.count("regressed") / runs,
+        asked=sum(asked for _, asked in ends) / (runs * comparison.questions),
+    )
+
+
+def operating_curve(
+    comparison: Comparison, *, stages: int = 1, runs: int | None = None, seed: int = 1
+) -> dict[float, Rates]:
+    """The rates at true losses of ``LOSSES`` times the margin, by these; up to the whole score."""
+    count = runs or (_RUNS if stages == 1 else _STAGED_RUNS)
+    return {
+        times: rates(comparison, times * comparison.margin, stages=stages, runs=count, seed=seed)
+        for times in LOSSES
+        if times * comparison.margin <= comparison.difficulty.score
+    }
 
 
 def smallest_drop(
@@ -208,15 +224,15 @@ def smallest_drop(
     lies far below the margin.
     """
     low, high = 0.0, comparison.difficulty.score
-    if chance_to_regress(comparison, high, runs=runs, seed=seed) < power:
+    if rates(comparison, high, runs=runs, seed=seed).regressed < power:
         return None
     # Found drops are small: come down to them first.
-    while high > 1e-4 and chance_to_regress(comparison, high / 2, runs=runs, seed=seed) >= power:
+    while high > 1e-4 and rates(comparison, high / 2, runs=runs, seed=seed).regressed >= power:
         high /= 2
     low = high / 2
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if chance_to_regress(comparison, middle, runs=runs, seed=seed) >= power:
+        if rates(comparison, middle, runs=runs, seed=seed).regressed >= power:
             high = middle
         else:
             low = middle
@@ -226,7 +242,10 @@ def smallest_drop(
 def repeats_for(
     comparison: Comparison, questions: int, power: float = 0.8, *, runs: int = _RUNS, seed: int = 1
 ) -> int | None:
-    """Least samples of each of so many questions with which an equal arm passes; None: over 256."""
+    """Least samples of each of so many questions with which an equal arm passes.
+
+    None: over 256, or so few questions that no number of samples would.
+    """
 
     def passes(repeats: int) -> bool:
         asked = Comparison(
@@ -238,8 +257,10 @@ def repeats_for(
             alpha=comparison.alpha,
             alarms=comparison.alarms,
         )
-        return chance_to_pass(asked, 0.0, runs=runs, seed=seed) >= power
+        return rates(asked, 0.0, runs=runs, seed=seed).passes >= power
 
+    if unseen_collapse(questions, comparison.margin) > comparison.alpha:
+        return None
     high = 1
     while not passes(high):
         if high >= _MOST_REPEATS:
@@ -250,12 +271,3 @@ def repeats_for(
         middle = (low + high) // 2
         low, high = (low, middle) if passes(middle) else (middle, high)
     return high
-
-
-def unseen_collapse(questions: int, margin: float) -> float:
-    """Chance that a loss of the margin, whole on a few questions, meets none of those asked.
-
-    No interval can warn of what is not in the sample: with 100 questions a collapse of 2 % of all
-    that could be asked goes unseen with 13 %, however often each is asked.
-    """
-    return float((1 - margin) ** questions)

@@ -39,7 +39,20 @@ def test_scores(estimate: float, lower: float, upper: float, p: float, verdict: 
         higher=0, lower=0, method="",
     )  # fmt: skip
     words = {Verdict.INCONCLUSIVE: "undecided"}
-    assert state_of(seen, 0.02, ALPHA) == words.get(verdict, verdict.value)
+    assert state_of(seen, 0.02, ALPHA, alpha=ALPHA) == words.get(verdict, verdict.value)
+
+
+def test_few_questions_pass_nothing() -> None:
+    """0.98^148 > 0.05 > 0.98^149."""
+    check = score(0.0, -0.01, 0.01)
+    assert decide_difference(check, 1.0, 1.0, ALPHA).verdict is Verdict.PASS
+    for n, verdict in ((149, Verdict.PASS), (148, Verdict.INCONCLUSIVE)):
+        few = decide_difference(check.model_copy(update={"n": n}), 1.0, 1.0, ALPHA)
+        assert few.verdict is verdict
+    assert few.reason == (
+        "too few questions: 148 miss a loss of 2 points that is confined to a few questions "
+        "5.0% of the time; ask at least 149"
+    )
 
 
 @pytest.mark.parametrize(("change", "half", "p", "verdict"), [

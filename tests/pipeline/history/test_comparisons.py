@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.gate.model import Verdict
 from pipeline.history.comparisons import by_nights, by_questions, by_scores, decided
 from pipeline.history.model import CellValue, Night, NightCheck
 from pipeline.plan.model import LayoutKey
-from pipeline.stats import wilson
 
 LAYOUT = LayoutKey(tp=8, attention_dp=2, ep=1, nodes=1)
 
@@ -88,10 +88,15 @@ def test_questions_that_only_one_side_was_asked_are_not_compared() -> None:
     assert other.estimate is None
 
 
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    lower, upper = proportion_confint(successes, n, alpha=0.05, method="wilson")
+    return float(lower), float(upper)
+
+
 def test_score_against_score_is_newcombes_interval() -> None:
     """Newcombe 1998, table II, method 10, example (a): 56/70 - 48/80 = 0.2 [0.0524, 0.3339]."""
-    tonight = cell("score", 56 / 70, n=70, interval=tuple(wilson(56, 70, 0.025)))
-    base = cell("score", 48 / 80, n=80, interval=tuple(wilson(48, 80, 0.025)))
+    tonight = cell("score", 56 / 70, n=70, interval=wilson(56, 70))
+    base = cell("score", 48 / 80, n=80, interval=wilson(48, 80))
     made = by_scores(check("score", 0.03, "difference"), tonight, [base], 0.025)
     assert made.interval == pytest.approx((0.0524, 0.3339), abs=5e-5)
     assert made.p_worse is not None

@@ -58,20 +58,39 @@ def gsm8k(gate: dict[str, Any], **settings: Any) -> Experiment:
     return made(jobs={"gsm8k": {**GSM8K, **settings}}, gates={"gsm8k": {"score": gate}}, launches=1)
 
 
+def strict(questions: int) -> dict[str, Any]:
+    """An alpha of 1 % and a margin of 5 points."""
+    return {
+        "jobs": {"gsm8k": {**GSM8K, "examples": questions}},
+        "gates": {"gsm8k": {"score": {"margin": 0.05}}},
+        "launches": 1,
+        "alpha": 0.01,
+    }
+
+
 def test_a_sound_experiment_has_no_impossible_gate() -> None:
     assert impossible_gates(made()) == []
     assert impossible_gates(gsm8k({"margin": 0.02, "floor": 0.9}, examples=200)) == []
 
 
+def test_a_margin_below_what_few_questions_show() -> None:
+    """1 - 0.05^(1/n): 100 questions may all miss a loss of 2.95 points, and 2 points need 149."""
+    for repeats in (1, 8):
+        [told] = impossible_gates(gsm8k({"margin": 0.02}, examples=100, repeats=repeats))
+        assert told.startswith("gates.gsm8k.score: can never pass an arm that answers just as")
+        assert "exclude no loss below 2.95%" in told
+        assert "at least 149 questions" in told
+        settings = {"examples": 148, "repeats": repeats}
+        assert impossible_gates(gsm8k({"margin": 0.02}, **settings)) != []
+        assert impossible_gates(gsm8k({"margin": 0.02}, **settings | {"examples": 149})) == []
+
+
 def test_a_margin_below_what_agreement_shows_can_never_pass() -> None:
-    """z^2 / (n + z^2): 100 questions leave 2.63 points open, and 2 need 134."""
-    [told] = impossible_gates(gsm8k({"margin": 0.02}, examples=100))
-    assert told.startswith("gates.gsm8k.score: can never pass an arm that answers just as")
-    assert "exclude no loss below 2.63%" in told
-    assert "at least 134 questions" in told
-    assert impossible_gates(gsm8k({"margin": 0.02}, examples=134)) == []
-    assert impossible_gates(gsm8k({"margin": 0.02}, examples=132)) != []
-    assert impossible_gates(gsm8k({"margin": 0.02}, examples=100, repeats=8)) == []
+    """z^2 / (n + z^2) at a strict alpha of 1 %: 5.13 points of 100 questions, and 5 need 103."""
+    [told] = impossible_gates(made(**strict(102)))
+    assert "exclude no loss below 5.04%" in told
+    assert "at least 104 questions" in told
+    assert impossible_gates(made(**strict(104))) == []
 
 
 def test_too_few_questions_can_never_fire() -> None:
@@ -84,11 +103,11 @@ def test_too_few_questions_can_never_fire() -> None:
 
 
 def test_a_floor_that_perfect_answers_do_not_show() -> None:
-    """Wilson: n / (n + z^2) >= 0.99 needs 268."""
-    [told] = impossible_gates(gsm8k({"margin": 0.05, "floor": 0.99}, examples=267))
+    """0.05^(1/n) >= 0.99 needs 299."""
+    [told] = impossible_gates(gsm8k({"margin": 0.05, "floor": 0.99}, examples=298))
     assert "the floor can never be passed" in told
-    assert "at least 268 questions" in told
-    assert impossible_gates(gsm8k({"margin": 0.05, "floor": 0.99}, examples=268)) == []
+    assert "at least 299 questions" in told
+    assert impossible_gates(gsm8k({"margin": 0.05, "floor": 0.99}, examples=299)) == []
 
 
 def test_a_floor_so_low_that_nothing_lies_below() -> None:
@@ -267,6 +286,12 @@ def test_the_command_prints_a_statement(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "40 questions, each asked 1 x in each arm, margin 30 points" in done.stdout  # counted
     assert "gives no p below" not in done.stdout
+    table = done.stdout.split("verdicts by true loss, spread over all questions:\n")[1]
+    header, passes, regressed, inconclusive = table.splitlines()[:4]
+    assert header.split()[-7:] == ["0", "0.25", "0.5", "0.75", "1", "1.5", "2"]
+    for line, name in ((passes, "pass"), (regressed, "regressed"), (inconclusive, "inconclusive")):
+        assert line.split()[0] == name
+        assert line.count("%") == 7
     assert "2 launches an arm, margin 20 %" in done.stdout
 
 
@@ -281,6 +306,10 @@ def test_the_command_warns_of_impossible_gates_and_reads_a_run(tmp_path: Path) -
     document = json.loads(done.stdout)
     assert document["scores"][0]["source"].startswith("measured in the run")
     assert document["scores"][0]["score"] == pytest.approx(0.8)
+    first, *_, last = document["scores"][0]["operating"]
+    assert (first["margins"], first["passes"]) == (0, 0)  # forty questions pass nothing at 1 point
+    assert last["margins"] == 2
+    assert document["scores"][0]["staged_operating"] is None
     assert document["scores"][0]["questions"] == 40  # of this experiment, not of that run
     assert "can never pass" in document["impossible"][0]
     assert servegate("power", file, "--variance-from", tmp_path, cwd=tmp_path).returncode == 2
@@ -293,11 +322,14 @@ def test_what_stages_save_is_said_beforehand() -> None:
     assert score.staged_pass_chance == pytest.approx(0.95, abs=0.03)
     assert score.staged_pass_chance is not None
     assert score.pass_chance > score.staged_pass_chance
+    assert score.staged_operating is not None
+    assert score.staged_operating[0].asked == score.staged_share
+    assert score.staged_operating[4].passes < 0.08
     [plain] = statement(gsm8k({"margin": 0.015})).scores
     assert (plain.staged_share, plain.staged_pass_chance) == (None, None)
-    # 134 questions exclude two points (2.706 / 0.02), in stages too: none but the last may pass.
-    assert impossible_gates(gsm8k({"margin": 0.02}, examples=134, stages=4)) == []
-    [told] = impossible_gates(gsm8k({"margin": 0.02}, examples=130, stages=4))
+    # 149 questions exclude two points, in stages too: none but the last may pass.
+    assert impossible_gates(gsm8k({"margin": 0.02}, examples=149, stages=4)) == []
+    [told] = impossible_gates(gsm8k({"margin": 0.02}, examples=148, stages=4))
     assert "can never pass an arm that answers just as the reference" in told
 
 

@@ -181,6 +181,9 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "answers: what is not decided is no pass": decided_becomes(0, I, P),
     "answers: within the margin is no loss": without_margin_of_answers,
     "answers: a loss must be established": without_p(0),
+    "answers: few questions pass nothing": instead(
+        accuracy, "unseen_collapse", lambda _questions, _margin: 0.0
+    ),
     "stages: a loss is found": verdict_becomes(accuracy, "decided_check", R, P),
     "stages: what is not decided is no pass": verdict_becomes(accuracy, "decided_check", I, P),
     "stages: a pass needs its stage": verdict_becomes(accuracy, "decided_check", P, I),

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from pipeline.stats import launch_ratio, paired_difference
+from pipeline.stats.decision import unseen_collapse
 from pipeline.stats.launch_power import (
     launches_for,
     ratio_chances,
@@ -20,18 +21,20 @@ from pipeline.stats.power import (
     Comparison,
     Difficulty,
     Judge,
-    chance_to_pass,
-    chance_to_regress,
     draw_differences,
+    operating_curve,
+    rates,
     repeats_for,
     smallest_drop,
-    unseen_collapse,
 )
 
 GPQA = Comparison(
     difficulty=Difficulty(score=0.868, within=0.045), questions=198, repeats=8,
     reference_repeats=8, margin=0.02, alpha=0.05,
 )  # fmt: skip
+
+
+NAMES = ("passes", "regressed")
 
 
 @pytest.mark.parametrize(("score", "within"), [(0.98, 0.012), (0.5, 0.25), (0.9, 0.0), (0.3, 0.1)])
@@ -80,8 +83,8 @@ def test_a_judge_remembers_and_says_what_the_comparison_says() -> None:
 def test_power_of_one_look_is_that_of_normal_theory_where_it_holds() -> None:
     error = sqrt(2 * 0.045 / 8 / 198)
     theory = stats.norm.sf(stats.norm.isf(0.05) - 0.02 / error)
-    assert chance_to_pass(GPQA, 0.0) == pytest.approx(theory, abs=0.04)
-    assert chance_to_pass(GPQA, GPQA.margin) == pytest.approx(0.05, abs=0.02)
+    assert rates(GPQA, 0.0).passes == pytest.approx(theory, abs=0.04)
+    assert rates(GPQA, GPQA.margin).passes == pytest.approx(0.05, abs=0.02)
 
 
 def test_power_of_exact_mcnemar_by_hand() -> None:
@@ -93,9 +96,9 @@ def test_power_of_exact_mcnemar_by_hand() -> None:
         difficulty=Difficulty(score=1 - 1e-9, within=0.0), questions=40, repeats=1,
         reference_repeats=1, margin=0.05, alpha=0.05,
     )  # fmt: skip
-    found = chance_to_regress(one, 0.1, runs=4000)
+    found = rates(one, 0.1, runs=4000).regressed
     assert found == pytest.approx(stats.binom.sf(4, 40, 0.1), abs=0.025)
-    strict = chance_to_regress(replace(one, alarms=10), 0.1, runs=4000)  # 2^-8 < 0.005 < 2^-7
+    strict = rates(replace(one, alarms=10), 0.1, runs=4000).regressed  # 2^-8 < 0.005 < 2^-7
     assert strict == pytest.approx(stats.binom.sf(7, 40, 0.1), abs=0.015)
 
 
@@ -104,8 +107,37 @@ def test_the_smallest_drop_is_found_with_the_power_and_a_smaller_one_is_not() ->
     assert drop is not None
     # The margin of 2 points and 0.84 standard errors of 0.87 points (normal theory).
     assert 0.02 < drop < 0.03
-    assert chance_to_regress(GPQA, drop, runs=600) >= 0.8
-    assert chance_to_regress(GPQA, 0.9 * drop, runs=600) < 0.8
+    assert rates(GPQA, drop, runs=600).regressed >= 0.8
+    assert rates(GPQA, 0.9 * drop, runs=600).regressed < 0.8
+
+
+@pytest.mark.parametrize("stages", [1, 5])
+def test_the_operating_curve_goes_from_pass_to_regressed(stages: int) -> None:
+    """Normal theory: at the margin half of the estimates lie beyond it, and 95 % do not pass."""
+    curve = operating_curve(replace(GPQA, margin=0.03), stages=stages, runs=400)
+    assert list(curve) == [0, 0.25, 0.5, 0.75, 1, 1.5, 2]
+    passes, regressed = ([getattr(at, name) for at in curve.values()] for name in NAMES)
+    assert passes == sorted(passes, reverse=True)
+    assert regressed == sorted(regressed)
+    assert passes[0] > 0.95
+    assert passes[4] < 0.05 + 3 * sqrt(0.05 * 0.95 / 400)
+    error = sqrt(2 * 0.045 / 8 / 198)
+    half = stats.norm.sf(0.015 / error)  # beyond the margin of 3, with a true loss of 1.5 points
+    if stages == 1:
+        assert regressed[2] == pytest.approx(half, abs=0.03)
+        assert regressed[4] == pytest.approx(0.5, abs=0.08)
+        assert {at.asked for at in curve.values()} == {1.0}
+    else:
+        assert regressed[4] > 0.5  # each stage is another chance to lie beyond it
+        assert curve[0].asked < 0.75
+    assert regressed[6] > 0.98
+    alone = rates(replace(GPQA, margin=0.03), 0.03, stages=stages, runs=400)
+    assert curve[1] == alone
+
+
+def test_no_curve_beyond_the_score() -> None:
+    rare = replace(GPQA, difficulty=Difficulty(score=0.1, within=0.05), margin=0.06)
+    assert max(operating_curve(rare, runs=5)) == 1.5
 
 
 def test_four_questions_find_nothing() -> None:
