@@ -66,9 +66,9 @@ def mean_score(scores: Sequence[float], alpha: float) -> Interval:
     one-sided hypothesis on the mean of a nonnegative variable, Math. Methods Statist. 14 (2005)
     451-467: the bound is a quantile of the mean that Dirichlet(1, ..., 1) weights give to the
     scores and one more of 0 (for the lower bound; 1 for the upper), which stands for what was not
-    seen. No distribution is known for which it errs more often than asked (M. Phan, P. Thomas and E.
-    Learned-Miller, Towards practical mean bounds for small samples, ICML 2021, who prove it for
-    variants); ``benchmarks/accuracy_calibration.py`` holds its levels from 95 to 99.5 %.
+    seen. No distribution is known for which it errs more often than asked (M. Phan, P. Thomas and
+    E. Learned-Miller, Towards practical mean bounds for small samples, ICML 2021).
+    ``benchmarks/accuracy_calibration.py`` holds its levels from 95 to 99.5 %.
 
     Args:
         scores: One a question, at least one.
