@@ -173,7 +173,13 @@ class Rates:
 
 
 def rates(
-    comparison: Comparison, drop: float, *, stages: int = 1, runs: int = _RUNS, seed: int = 1
+    comparison: Comparison,
+    drop: float,
+    *,
+    stages: int = 1,
+    runs: int = _RUNS,
+    seed: int = 1,
+    judge: Judge | None = None,
 ) -> Rates:
     """Simulate the verdict at a true drop; a pass at the margin is a false one.
 
@@ -183,6 +189,7 @@ def rates(
         stages: In how many the questions are asked; 1: all at once.
         runs: Simulated comparisons.
         seed: Of their random numbers.
+        judge: One that has judged other drops, which saves time where questions are asked once.
     """
     design = make_design(
         comparison.questions,
@@ -191,8 +198,8 @@ def rates(
         stages=stages,
         alarms=comparison.alarms,
     )
-    judge, rng = Judge(), np.random.default_rng(seed)
-    rows = draw_differences(comparison, drop, runs, rng)
+    judge = judge or Judge()
+    rows = draw_differences(comparison, drop, runs, np.random.default_rng(seed))
     ends = [ask_in_stages(row, design, judge) for row in rows]
     outcomes = [outcome for outcome, _ in ends]
     return Rates(
@@ -207,10 +214,12 @@ def operating_curve(
 ) -> dict[float, Rates]:
     """The rates at true losses of ``LOSSES`` times the margin, by these; up to the whole score."""
     count = runs or (_RUNS if stages == 1 else _STAGED_RUNS)
+    judge = Judge()
+    drops = {times: times * comparison.margin for times in LOSSES}
     return {
-        times: rates(comparison, times * comparison.margin, stages=stages, runs=count, seed=seed)
-        for times in LOSSES
-        if times * comparison.margin <= comparison.difficulty.score
+        times: rates(comparison, drop, stages=stages, runs=count, seed=seed, judge=judge)
+        for times, drop in drops.items()
+        if drop <= comparison.difficulty.score
     }
 
 
@@ -223,19 +232,22 @@ def smallest_drop(
     A drop within the margin can pass although it is real; the smallest drop that is found so never
     lies far below the margin.
     """
-    low, high = 0.0, comparison.difficulty.score
-    if rates(comparison, high, runs=runs, seed=seed).regressed < power:
+    judge = Judge()
+
+    def finds(drop: float) -> bool:
+        found = rates(comparison, drop, runs=runs, seed=seed, judge=judge)
+        return found.regressed >= power
+
+    high = comparison.difficulty.score
+    if not finds(high):
         return None
     # Found drops are small: come down to them first.
-    while high > 1e-4 and rates(comparison, high / 2, runs=runs, seed=seed).regressed >= power:
+    while high > 1e-4 and finds(high / 2):
         high /= 2
     low = high / 2
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if rates(comparison, middle, runs=runs, seed=seed).regressed >= power:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if finds(middle) else (middle, high)
     return high
 
 
