@@ -99,7 +99,7 @@ class Outcome:
 class Answer(BaseModel):
     """One line of answers.jsonl: one question, one repeat."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: str
     repeat: int

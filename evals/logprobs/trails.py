@@ -67,7 +67,7 @@ class Trail(BaseModel):
         top: Of each step, the likeliest tokens with theirs.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: str
     repeat: int

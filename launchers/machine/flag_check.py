@@ -28,7 +28,8 @@ def main() -> None:
     """Parse each list with ServerArgs' own parser; nothing is resolved and nothing is started."""
     from sglang.srt.server_args import ServerArgs
 
-    parser = _Parser(prog="sglang")
+    # SGLang takes a shortened flag, too; by another name than its own nothing else here knows it.
+    parser = _Parser(prog="sglang", allow_abbrev=False)
     ServerArgs.add_cli_args(parser)
     messages: list[str] = []
     for argv in json.load(sys.stdin):

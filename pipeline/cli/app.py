@@ -1,4 +1,4 @@
-"""The command line: the only place that prints and exits."""
+"""The command line: the app and the commands that run, report and judge."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipeline.cli.ci import Github, Junit, tell_ci
 from pipeline.cli.compare import compare
 from pipeline.cli.console import endings, refuse, say, stderr, stdout
 from pipeline.cli.doctor import doctor
+from pipeline.cli.entry import main
 from pipeline.cli.history import HistoryFile, MayChange, accept, against_history, history
 from pipeline.cli.options import (
     AllowImpossible,
@@ -70,11 +71,6 @@ class ExitBy(StrEnum):
 
     VERDICT = "verdict"
     RECORDS = "records"
-
-
-def main() -> None:
-    """Run the console script."""
-    app()
 
 
 @app.command()

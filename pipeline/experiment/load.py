@@ -19,9 +19,11 @@ from evals.metrics import METRICS
 from launchers.fake_engine.settings import FakeSettings
 from pipeline.experiment.errors import describe
 from pipeline.experiment.gates import followed
+from pipeline.experiment.limits import launch_problems, quarantine_problems
 from pipeline.experiment.model import Experiment
 from pipeline.experiment.serving import EngineSpec
 from pipeline.experiment.yaml_source import SourceError, apply_overrides, load_file
+from pipeline.records.finite import not_finite
 
 __all__ = ["SpecError", "cross_check", "load_experiment"]
 
@@ -51,6 +53,8 @@ def load_experiment(
         raise SpecError(error.problems) from error
     if engine is not None:
         data = apply_overrides(data, [f"engine.name={engine}"])
+    if wrong := [f"{path}: {text}; give a finite number" for text in not_finite(data)]:
+        raise SpecError(wrong)
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
@@ -117,7 +121,13 @@ def cross_check(experiment: Experiment) -> list[str]:
             )
         problems += [f"jobs.{name}.{text}" for text in JOBS[settings.kind].check(settings)]
         problems += [f"jobs.{name}.stages: {text}" for text in _stage_problems(experiment, name)]
-    return problems + _gate_problems(experiment) + _fake_problems(experiment)
+    return [
+        *problems,
+        *launch_problems(experiment),
+        *_gate_problems(experiment),
+        *quarantine_problems(experiment),
+        *_fake_problems(experiment),
+    ]
 
 
 def _sequential_problems(experiment: Experiment) -> list[str]:
@@ -176,6 +186,11 @@ def _gate_problems(experiment: Experiment) -> list[str]:
                 problems.append(f"gates.{job}.{metric}: {never[metric]}")
             elif gate.floor is not None and METRICS[metric].unit != "":
                 problems.append(f"gates.{job}.{metric}.floor: only a score has a floor")
+            elif gate.floor is not None and not 0 < gate.floor < 1:
+                problems.append(
+                    f"gates.{job}.{metric}.floor: {gate.floor:g} decides nothing, since a score "
+                    "lies between 0 and 1; give a fraction, 0.85 for 85 %"
+                )
     return problems
 
 

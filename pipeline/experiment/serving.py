@@ -17,6 +17,8 @@ _FLAG = re.compile(r"^[a-z][a-z0-9-]*$")
 Args = dict[str, ArgValue]
 Env = dict[str, str]
 
+_DP = "layouts[].attention_dp (replicas of a whole server behind a router are not measured)"
+
 # Flags that servegate writes itself, and the key that a user sets instead.
 _OWNED = {
     "host": "server.host",
@@ -27,15 +29,16 @@ _OWNED = {
     "tp": "layouts[].tp",
     "tp-size": "layouts[].tp",
     "tensor-parallel-size": "layouts[].tp",
-    "dp": "layouts[].attention_dp",
-    "dp-size": "layouts[].attention_dp",
-    "data-parallel-size": "layouts[].attention_dp",
+    "dp": _DP,
+    "dp-size": _DP,
+    "data-parallel-size": _DP,
     "attn-dp-size": "layouts[].attention_dp",
     "enable-dp-attention": "layouts[].attention_dp",
     "ep": "layouts[].ep",
     "ep-size": "layouts[].ep",
     "expert-parallel-size": "layouts[].ep",
     "nnodes": "layouts[].nodes",
+    "device": "engine.device",
 }
 _OWNED_ENV = {
     "SGLANG_PLUGINS": "server.plugins",

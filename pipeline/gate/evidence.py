@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import inf, isfinite
 from typing import Literal
 
 from evals.job import Answer, Mark
@@ -148,7 +148,7 @@ class Evidence:
             return ""
         if METRICS[metric].unit == "nats":
             return "" if self.trails and all(self.trails) else "no log-probability was kept"
-        without = [r.launch for r in self.records if not r.metrics.get(metric, 0.0) > 0]
+        without = [r.launch for r in self.records if not 0 < r.metrics.get(metric, 0.0) < inf]
         return f"no positive value in the record of {', '.join(without)}" if without else ""
 
 

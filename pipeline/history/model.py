@@ -20,7 +20,7 @@ class _Frozen(BaseModel):
 
 
 class CellValue(_Frozen):
-    """One metric of one arm, layout and job in one night.
+    """One metric of one arm, layout and job in one night; its numbers are finite.
 
     Attributes:
         layout: The layout.
@@ -37,6 +37,8 @@ class CellValue(_Frozen):
         gated: Whether the run's plan gates it with a margin.
         verdict: What the run's own gate said of it against its reference; "" where it did not.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     layout: LayoutKey
     arm: str

@@ -11,7 +11,15 @@ from typing import Any
 
 from pipeline.plan.model import Plan
 from pipeline.records.facts import Facts
-from pipeline.records.record import Record, RecordError, Status, load, read_json, write_json
+from pipeline.records.record import (
+    Record,
+    RecordError,
+    Status,
+    load,
+    load_record,
+    read_json,
+    write_json,
+)
 
 __all__ = ["CellFolder", "LaunchFolder", "RunFolder"]
 
@@ -35,7 +43,7 @@ class CellFolder:
         Raises:
             RecordError: There is one and it is damaged or of another version.
         """
-        return load(self.record, Record) if self.record.exists() else None
+        return load_record(self.record) if self.record.exists() else None
 
     def write(self, record: Record) -> None:
         """Keep the record, once: a cell that has one is never written again."""

@@ -15,6 +15,7 @@ from evals.accuracy.outcome import counted_answers
 from evals.accuracy.questions import DataError
 from evals.job import Answer
 from pipeline.plan.model import LayoutKey
+from pipeline.records.finite import not_finite
 
 __all__ = [
     "PremiseResult",
@@ -23,6 +24,7 @@ __all__ = [
     "State",
     "Status",
     "load",
+    "load_record",
     "read_answers",
     "read_json",
     "write_atomic",
@@ -67,7 +69,7 @@ class PremiseResult(BaseModel):
 class Record(BaseModel):
     """One cell: one job on one launch. Written once, never changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     cell: str
@@ -119,23 +121,60 @@ def read_json(path: Path) -> object:
     """The JSON of one file of a run folder.
 
     Raises:
-        RecordError: It is missing or damaged.
+        RecordError: It is missing or damaged, or holds a number that is not finite.
     """
+    data = _parsed(path)
+    for wrong in not_finite(data):
+        raise RecordError(f"{path}: damaged: {wrong}, and servegate writes finite numbers only")
+    return data
+
+
+def _parsed(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecordError(f"{path}: is missing; is this a run folder of servegate?") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
 
 
 def load(path: Path, model: type[_M]) -> _M:
-    """A plan or record, read back.
+    """A plan or what a launch ran with, read back.
 
     Raises:
         RecordError: It is missing, damaged, or of a version that this servegate does not read.
     """
-    data = read_json(path)
+    return _validated(path, read_json(path), model)
+
+
+def load_record(path: Path) -> Record:
+    """A record, read back.
+
+    One that holds a number that is not finite is no measurement, whatever its status says: it comes
+    back as invalid and without its numbers, so that its cell is missing and the others are judged.
+
+    Raises:
+        RecordError: It is missing, damaged, or of a version that this servegate does not read.
+    """
+    data = _parsed(path)
+    wrong = next(not_finite(data), None)
+    if wrong is not None and isinstance(data, dict):
+        data = {
+            **data,
+            "status": Status.INVALID.value,
+            "failure_class": "not-finite",
+            "reason": f"{wrong}, which is no measured number",
+            "seconds": 0.0,
+            "settings": {},
+            "metrics": {},
+            "counts": {},
+            "runs": [],
+            "details": {},
+        }
+    return _validated(path, data, Record)
+
+
+def _validated(path: Path, data: object, model: type[_M]) -> _M:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
         raise RecordError(

@@ -26,7 +26,7 @@ from pipeline.run.early_stop import watch
 from pipeline.run.gpus import gpus_watched, with_gpus
 from pipeline.run.observer import Observer
 from pipeline.run.progress import Display
-from pipeline.run.recorder import Keeper, first_line, now, standing
+from pipeline.run.recorder import Keeper, finite, first_line, now, standing
 from servegate_sglang.mixed_comm.requirements import FORBID_VARIABLE, MULTICAST_OFF
 
 __all__ = ["LaunchRun"]
@@ -191,7 +191,7 @@ class LaunchRun:
         try:
             with gpus_watched(self.plan, self.launch, place) as sampling:
                 outcome = self._outcome(cell, server, place)
-            outcome = with_gpus(self.plan, cell, outcome, sampling)
+            outcome = finite(with_gpus(self.plan, cell, outcome, sampling))
             server.check_own()
             if outcome.status == "ok":
                 evidence = observer.evidence(outcome.details.get("kernels"))
@@ -236,7 +236,7 @@ class LaunchRun:
         stages = watch(self.plan, self.launch, cell, self.folder)
 
         def tick() -> None:
-            server.check_alive()
+            server.check_own()
             if stages is not None:
                 stages.look()
             self.shown.job(cell.job, job.progress(settings, place.root))

@@ -10,11 +10,12 @@ from evals.job import Outcome
 from launchers.server.process import log_tail
 from pipeline.plan.model import Cell, Launch
 from pipeline.premises import disproved
+from pipeline.records.finite import not_finite
 from pipeline.records.folder import LaunchFolder, RunFolder
 from pipeline.records.record import PremiseResult, Record, Status
 from pipeline.run.progress import Display
 
-__all__ = ["Keeper", "first_line", "now", "standing"]
+__all__ = ["Keeper", "finite", "first_line", "now", "standing"]
 
 _LOG_LINES = 40
 
@@ -27,6 +28,20 @@ def now() -> str:
 def first_line(error: Exception) -> str:
     """Without command and log, which the launch's note and the record's own tail hold."""
     return str(error).splitlines()[0]
+
+
+def finite(outcome: Outcome) -> Outcome:
+    """The outcome, or an invalid one without its numbers where one of them is not finite."""
+    numbers = {"metrics": outcome.metrics, "runs": outcome.runs, "details": outcome.details}
+    wrong = next(not_finite(numbers), None)
+    if wrong is None:
+        return outcome
+    return Outcome(
+        status="invalid",
+        failure_class="not-finite",
+        reason=f"{wrong}, which is no measured number",
+        artifacts=outcome.artifacts,
+    )
 
 
 def standing(outcome: Outcome, premises: Sequence[PremiseResult]) -> tuple[Status, str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf, nan
 
 from launchers.backends import MIXED_COMM_PLUGIN
 from pipeline.gate.evidence import asks
@@ -167,8 +168,9 @@ def _incomparable(scene: Scene, one: Gated) -> Iterator[Case]:
             ("no question asked", replace(narrow, answers=none)),
         ]
     else:
-        zero = {**record.metrics, one.metric: 0.0}
-        made.append(("a speed of zero", changed(narrow, cells[:1], metrics=zero)))
+        for name, value in (("zero", 0.0), ("infinity", inf), ("NaN", nan)):
+            metrics = {**record.metrics, one.metric: value}
+            made.append((f"a speed of {name}", changed(narrow, cells[:1], metrics=metrics)))
     launch = narrow.launches(scene.place, one.job)[0].id
     if launch in narrow.facts:
         known = narrow.facts[launch]

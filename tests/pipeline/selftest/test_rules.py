@@ -49,8 +49,14 @@ def first_problem(near: str = "") -> str:
     Those of the metric ``near`` are tried first.
     """
     ordered = sorted(all_cases(), key=lambda case: case.metric != near)
-    found = (judged(case) for case in ordered)
-    return next((f"{one.name}: {one.problems}" for one in found if not one.ok), "")
+    for case in ordered:
+        try:
+            found = judged(case)
+        except ValueError as error:
+            return f"{case.name}: {error}"
+        if not found.ok:
+            return f"{found.name}: {found.problems}"
+    return ""
 
 
 def instead(module: Any, name: str, value: Any) -> Callable[[Patch], None]:
@@ -221,6 +227,7 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "a record says how it asked": gap_without("does not say its protocol_digest"),
     "the same questions on both sides": gap_without("asked on one side only"),
     "a part of the launches is not judged": own_gap_without("planned records do not count"),
+    "a speed is a positive finite number": own_gap_without("no positive value"),
     "only ok records count": lambda patch: patch.setattr(
         evidence, "problem_of", lambda record: None if record is not None else ("not run", "", "")
     ),
