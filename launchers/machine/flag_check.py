@@ -1,8 +1,8 @@
 """Asks SGLang's own parser about command lines, in the engine's interpreter.
 
 Run as a script by :mod:`launchers.machine.flags`, never imported: it needs SGLang, and nothing of
-ours. Reads a JSON list of argument lists on stdin, and writes a JSON list of messages: "" where
-one parses.
+ours. Reads a JSON list of argument lists on stdin. Writes a JSON list of objects: ``refused``, ""
+where the parser takes them, and ``arguments``, the text of all parsed values.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ def main() -> None:
     # SGLang takes a shortened flag, too; by another name than its own nothing else here knows it.
     parser = _Parser(prog="sglang", allow_abbrev=False)
     ServerArgs.add_cli_args(parser)
-    messages: list[str] = []
+    answers: list[dict[str, str]] = []
     for argv in json.load(sys.stdin):
         try:
-            parser.parse_args(argv)
+            parsed = vars(parser.parse_args(argv))
         except (_Refused, argparse.ArgumentTypeError, ValueError) as error:
-            messages.append(str(error))
+            answers.append({"refused": str(error), "arguments": ""})
         else:
-            messages.append("")
-    json.dump(messages, sys.stdout)
+            shared = sorted((k, v) for k, v in parsed.items() if k not in ("host", "port"))
+            answers.append({"refused": "", "arguments": repr(shared)})
+    json.dump(answers, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["FlagCheckFailed", "installed_version", "refused_flags"]
+__all__ = ["FlagCheckFailed", "Parsed", "installed_version", "parsed_flags"]
 
 # Importing SGLang took 10 to 30 s on two busy cores.
 _DEADLINE_S = 240.0
@@ -36,8 +37,22 @@ def installed_version(python: str | None) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def refused_flags(python: str, commands: Sequence[Sequence[str]]) -> list[str]:
-    """What SGLang's parser says against each command's arguments; "" where it takes them.
+@dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """What SGLang's parser makes of one command line.
+
+    Attributes:
+        refused: What it says against the command line; "" where it takes it.
+        arguments: All arguments with their defaults filled in, but for host and port, as text that
+            is equal where they are; "" where it refuses.
+    """
+
+    refused: str
+    arguments: str
+
+
+def parsed_flags(python: str, commands: Sequence[Sequence[str]]) -> list[Parsed]:
+    """What SGLang's parser makes of each command's arguments.
 
     Args:
         python: The interpreter that has SGLang.
@@ -66,5 +81,4 @@ def refused_flags(python: str, commands: Sequence[Sequence[str]]) -> list[str]:
             f"{python}: SGLang's parser could not be asked: {''.join(last)}; reinstall the engine, "
             "or give engine.python an interpreter that has it"
         )
-    messages: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return messages
+    return [Parsed(**answer) for answer in json.loads(done.stdout.splitlines()[-1])]

@@ -40,9 +40,7 @@ LIMITS = (
     Limit(flags=("decoupled-spec-role",), why=_PEER, harmless=("null",)),
     Limit(flags=("grpc-mode", "smg-grpc-mode"), why="serves gRPC only, and the clients speak HTTP"),
     Limit(flags=("ssl-keyfile", "ssl-certfile"), why="serves HTTPS, and the clients speak HTTP"),
-    Limit(
-        flags=("api-key",), why="makes the server refuse servegate's requests, which send no key"
-    ),
+    Limit(flags=("api-key",), why="makes the server refuse servegate's requests: they send no key"),
     Limit(flags=("skip-tokenizer-init",), why="makes the server refuse text"),
     Limit(flags=("is-embedding",), why="makes a server that generates nothing"),
     Limit(

@@ -30,7 +30,14 @@ from pipeline.cli.power import power
 from pipeline.cli.prepare import for_this_machine, planned
 from pipeline.cli.prepare_model import prepare_model
 from pipeline.cli.repro import repro
-from pipeline.cli.run import finish, impossible_hint, new_run, print_verdict, unsupported_notes
+from pipeline.cli.run import (
+    finish,
+    impossible_hint,
+    lacking_here,
+    new_run,
+    print_verdict,
+    unsupported_notes,
+)
 from pipeline.cli.selftest import selftest
 from pipeline.cli.trace import trace
 from pipeline.experiment.schema import schema_text
@@ -91,13 +98,19 @@ def plan(
         if found.wrong:
             problems = [f"{experiment}: {text}" for text in found.wrong]
             refuse([*problems, *impossible_hint(found)])
+        made = found.known(made)
+        here = for_this_machine(made, Path("runs"), os.environ)
+        lacking = lacking_here(found, here)
+        notes = list(found.notes)
         if as_json:
             print(json.dumps(made.model_dump(mode="json"), indent=2))
+            notes = [*(f"cannot run here: {text}" for text in lacking), *notes]
         else:
-            for line in plan_lines(made):
+            for line in plan_lines(made, lacking):
                 stdout().print(line, markup=False)
-        here = unsupported_notes(for_this_machine(made, Path("runs"), os.environ))
-        for note in [*found.missing, *found.notes, *here]:
+        if not all(launch.unsupported for launch in here.launches):
+            notes += unsupported_notes(here)
+        for note in notes:
             stderr().print(f"note: {note}", markup=False)
 
 

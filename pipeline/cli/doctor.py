@@ -179,6 +179,6 @@ def _tables(diagnosis: Diagnosis) -> list[Table]:
     for name in ("layout", "arm", "launches", "here"):
         cells.add_column(name, overflow="fold")
     for cell in diagnosis.cells:
-        here = Text(f"unsupported: {cell.reason}", style="yellow") if cell.reason else Text("ok")
+        here = Text(f"no: {cell.reason}", style="yellow") if cell.reason else Text("ok")
         cells.add_row(cell.layout, cell.arm, str(cell.launches), here)
     return [machine, cells]

@@ -23,7 +23,14 @@ from pipeline.records.record import Status
 from pipeline.report.build import write
 from pipeline.report.terminal import terminal_reasons, terminal_table
 
-__all__ = ["finish", "impossible_hint", "new_run", "print_verdict", "unsupported_notes"]
+__all__ = [
+    "finish",
+    "impossible_hint",
+    "lacking_here",
+    "new_run",
+    "print_verdict",
+    "unsupported_notes",
+]
 
 _NAMED = 4
 
@@ -42,7 +49,7 @@ def new_run(
     problems = [*found.wrong, *found.missing]
     if problems:
         refuse([f"{file}: {text}" for text in problems] + impossible_hint(found))
-    made = for_this_machine(made, runs, os.environ)
+    made = for_this_machine(found.known(made), runs, os.environ)
     for note in [*found.notes, *unsupported_notes(made)]:
         stderr().print(f"note: {note}", markup=False)
     return create(file, made, runs, sys.argv, os.environ), made
@@ -57,11 +64,21 @@ def impossible_hint(found: Preflight) -> list[str]:
 
 def unsupported_notes(made: Plan) -> list[str]:
     """Each reason once, with the launches that it concerns; the first few by name."""
+    return [f"unsupported here: {text}" for text in _unsupported(made)]
+
+
+def lacking_here(found: Preflight, here: Plan) -> list[str]:
+    """Why this machine can run nothing of a plan, whose launches are marked for it; else empty."""
+    nothing = all(launch.unsupported for launch in here.launches)
+    return [*found.missing, *(_unsupported(here) if nothing else [])]
+
+
+def _unsupported(made: Plan) -> list[str]:
     launches: dict[str, list[str]] = {}
     for launch in made.launches:
         if launch.unsupported:
             launches.setdefault(launch.unsupported, []).append(launch.id)
-    return [f"unsupported here: {_named(ids, made)}: {why}" for why, ids in launches.items()]
+    return [f"{_named(ids, made)}: {why}" for why, ids in launches.items()]
 
 
 def _named(ids: list[str], made: Plan) -> str:

@@ -51,9 +51,14 @@ def repeats(arm: ArmPlan, other: ArmPlan) -> bool:
 
 
 def repeats_reference(plan: Plan) -> list[str]:
-    """Names of the arms that repeat the reference (A/A)."""
+    """Names of the arms that repeat the reference (A/A), by their file or as they were resolved."""
     reference = next(arm for arm in plan.arms if arm.name == plan.reference)
-    return [arm.name for arm in plan.arms if arm is not reference and repeats(arm, reference)]
+    return [
+        arm.name
+        for arm in plan.arms
+        if arm is not reference
+        and (repeats(arm, reference) or plan.repeats.get(arm.name) == plan.reference)
+    ]
 
 
 def noise_floors(layout: LayoutKey, arm: str, checks: Iterable[Check]) -> list[NoiseFloor]:

@@ -17,6 +17,7 @@ from pipeline.gate.model import EXIT_CODES, Check, Judgement, Row, Verdict, wors
 from pipeline.gate.multiplicity import decided
 from pipeline.gate.rows import make_row
 from pipeline.gate.staged import asked_in_stages
+from pipeline.plan.equal_arms import with_resolved_repeats
 from pipeline.plan.model import LayoutKey, Plan
 from pipeline.records.facts import Facts
 from pipeline.records.record import Record, Status
@@ -139,6 +140,7 @@ def judge(
         today: The day by which quarantines hold or have lapsed; None: that of the last record.
     """
     found = list(records)
+    plan = with_resolved_repeats(plan, facts)
     day = quarantine.last_day(found) if today is None else today
     left_out = extra_launches.unneeded(plan, found, facts)
     possible, skipped = plan, {launch.id for launch in left_out}

@@ -16,6 +16,7 @@ from launchers.engines import LaunchSettings, launch_argv, launch_env
 from pipeline.experiment.arms import Arm
 from pipeline.experiment.gates import followed
 from pipeline.experiment.model import Experiment
+from pipeline.plan.equal_arms import equal_arms
 from pipeline.plan.model import ArmPlan, Cell, Launch, LayoutKey, Plan, PlanModel
 
 
@@ -148,16 +149,18 @@ def make_plan(experiment: Experiment, *, model: PlanModel, python: str, cores: i
         jobs={name: job.model_dump(mode="json") for name, job in experiment.jobs.items()},
         launches=launches,
     )
-    return plan.model_copy(update={"hash": _hash(plan)})
+    return plan.model_copy(update={"hash": _hash(plan), "repeats": equal_arms(plan)})
 
 
 def _hash(plan: Plan) -> str:
     """Eight hexadecimal digits over the whole plan: equal plans, and only they, share a hash.
 
-    What is quarantined changes nothing that is run, and is left out. Taken before this machine's
-    own limits are marked in it (:func:`pipeline.preflight.support.marked`).
+    What is quarantined and which arms repeat another change nothing that is run, and are left out.
+    Taken before this machine's own limits are marked in it (:func:`pipeline.preflight.support.marked`).
     """
-    text = json.dumps(plan.model_dump(mode="json", exclude={"hash", "quarantine"}), sort_keys=True)
+    text = json.dumps(
+        plan.model_dump(mode="json", exclude={"hash", "quarantine", "repeats"}), sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

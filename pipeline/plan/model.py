@@ -104,7 +104,11 @@ class PlanModel(_Frozen):
 
 
 class Plan(_Frozen):
-    """Everything that a run will do; ``run`` executes exactly this."""
+    """Everything that a run will do; ``run`` executes exactly this.
+
+    ``repeats`` names arms that run what an earlier arm runs, by name
+    (:func:`pipeline.plan.equal_arms.equal_arms`).
+    """
 
     schema_version: Literal[1] = 1
     experiment: str
@@ -118,6 +122,7 @@ class Plan(_Frozen):
     reference: str
     baselines: list[str] = []
     arms: list[ArmPlan]
+    repeats: dict[str, str] = {}
     layouts: list[LayoutKey]
     launches_per_arm: int
     sequential: Sequential | None = None

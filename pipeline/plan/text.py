@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 
+from pipeline.plan.equal_arms import repeats_line
 from pipeline.plan.model import Launch, Plan
 
 __all__ = ["plan_lines", "shell_command"]
@@ -20,13 +22,20 @@ def shell_command(launch: Launch) -> str:
     return " ".join(["env", *unset, *env, *words])
 
 
-def plan_lines(plan: Plan) -> list[str]:
-    """Heading, one paragraph a launch in order, and what it all costs in launches and cells."""
+def plan_lines(plan: Plan, lacking: Sequence[str] = ()) -> list[str]:
+    """Heading, one paragraph a launch in order, and what it all costs in launches and cells.
+
+    Args:
+        plan: The plan.
+        lacking: Why nothing of it can run on this machine, told first; empty where it can.
+    """
     lines = [
+        *(f"cannot run here: {text}" for text in lacking),
         f"{plan.experiment}: plan {plan.hash}",
         f"engine: {plan.engine} ({plan.device}, flags of SGLang {plan.engine_version})",
         f"model: {plan.model.path}",
         f"reference arm: {plan.reference}; arms: {', '.join(arm.name for arm in plan.arms)}",
+        *repeats_line(plan),
         "",
     ]
     for launch in plan.launches:

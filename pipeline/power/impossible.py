@@ -13,6 +13,7 @@ from pipeline.experiment.gates import Gate, followed
 from pipeline.experiment.model import Experiment
 from pipeline.power.basis import (
     Basis,
+    JobBasis,
     accuracy_alarms,
     asked_times,
     gated_launches,
@@ -25,7 +26,9 @@ from pipeline.stats.group_sequential import make_design
 from pipeline.stats.launch_power import smallest_sign_flip_p
 from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.paired import difference_of
+from pipeline.stats.power import Difficulty
 from pipeline.stats.proportions import mean_score
+from pipeline.stats.reach import out_of_reach
 
 
 def replicate_notes(experiment: Experiment) -> list[str]:
@@ -70,6 +73,8 @@ def impossible_gates(experiment: Experiment, basis: Basis | None = None) -> list
             if is_fraction(metric) and questions is not None:
                 samples = asked_times(job, experiment)
                 told += _margin(experiment, job, gate, questions, samples)
+                seen = known.get(job, JobBasis()).difficulty if metric == "score" else None
+                told += [] if seen is None else _reach(experiment, gate, seen, questions, samples)
                 told += _floor(experiment, gate, questions, METRICS[metric].better)
             elif not is_fraction(metric) and METRICS[metric].unit != "nats":
                 told += _ratio(experiment, metric, gate, _at_most(job, experiment))
@@ -113,6 +118,19 @@ def _margin(
             f"{experiment.alpha:g}; ask at least {needed} questions"
         )
     return told
+
+
+def _reach(
+    experiment: Experiment, gate: Gate, seen: Difficulty, questions: int, samples: int
+) -> list[str]:
+    """Whether a reference that scores as in an earlier run leaves anything to lose."""
+    if len(experiment.arms) < 2:
+        return []
+    alarms = accuracy_alarms(experiment)
+    why = out_of_reach(
+        seen.score, questions, gate.margin, experiment.alpha, comparisons=alarms, repeats=samples
+    )
+    return [f"can never fire: {why}; lower the margin, or ask what it can answer"] if why else []
 
 
 def _last_level(experiment: Experiment, job: str, gate: Gate, questions: int) -> float:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evals import JOBS
-from launchers.machine.flags import FlagCheckFailed, installed_version, refused_flags
+from launchers.machine.flags import FlagCheckFailed, installed_version, parsed_flags
 from launchers.machine.host import probe
 from launchers.models import MODELS, ModelFolderError, find_prepared
 from launchers.server.ports import port_taken
 from pipeline.experiment.local_data import counted_questions
 from pipeline.experiment.model import Experiment
+from pipeline.plan.equal_arms import equal_arms
 from pipeline.plan.model import Plan
 from pipeline.power import JobBasis, impossible_gates, replicate_notes
 
@@ -28,11 +30,18 @@ class Preflight:
         wrong: The plan can run nowhere; even ``plan`` refuses it.
         missing: The plan cannot run here and now; ``plan`` only notes it, ``run`` refuses.
         notes: What was not checked, and why; and what the number of launches cannot show.
+        repeats: Arms that run what an earlier arm runs once SGLang's defaults are filled in, as
+            :func:`pipeline.plan.equal_arms.equal_arms` gives them; empty where nobody could ask SGLang.
     """
 
     wrong: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    repeats: dict[str, str] = field(default_factory=dict)
+
+    def known(self, plan: Plan) -> Plan:
+        """The plan with what was found of its arms."""
+        return plan.model_copy(update={"repeats": {**plan.repeats, **self.repeats}})
 
 
 def preflight(
@@ -79,20 +88,27 @@ def _check_model(plan: Plan, experiment: Experiment, found: Preflight) -> None:
         except ModelFolderError as error:
             found.missing.append(str(error))
         return
-    path = plan.model.path
+    _check_folder("model.path", plan.model.path, found)
+    if plan.model.tokenizer != plan.model.path:
+        _check_folder("model.tokenizer", plan.model.tokenizer, found)
+
+
+def _check_folder(key: str, path: str, found: Preflight) -> None:
+    """A model or a tokenizer: a folder that is there, or what can be a hub name."""
+    what = key.partition(".")[2].replace("path", "model")
+    needed = "config.json" if key == "model.path" else "tokenizer_config.json"
     folder = Path(path).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            found.missing.append(
-                f"model.path: {path} holds no config.json; is it a model's folder?"
-            )
+        if not (folder / needed).is_file():
+            found.missing.append(f"{key}: {path} holds no {needed}; is it a {what}'s folder?")
     elif path.startswith((".", "/", "~")) or path.count("/") != 1:
+        made = f", or model.prepare: {' or '.join(MODELS)}" if key == "model.path" else ""
         found.missing.append(
-            f"model.path: there is no folder {path}; give a model's folder, a hub name such as "
-            f"org/name, or model.prepare: {' or '.join(MODELS)}"
+            f"{key}: there is no folder {path}; give a {what}'s folder or a hub name such as "
+            f"org/name{made}"
         )
     else:
-        found.notes.append(f"model.path: {path} is taken for a hub name; it was not looked up")
+        found.notes.append(f"{key}: {path} is taken for a hub name; it was not looked up")
 
 
 def _check_plugins(plan: Plan, found: Preflight) -> None:
@@ -139,7 +155,12 @@ def _check_port(plan: Plan, found: Preflight) -> None:
 def _check_engine(
     plan: Plan, experiment: Experiment, found: Preflight, say: Callable[[str], None]
 ) -> None:
-    installed = installed_version(experiment.engine.python)
+    python = experiment.engine.python
+    installed = installed_version(python)
+    if python is not None and shutil.which(Path(python).expanduser()) is None:
+        found.missing.append(f"engine.python: there is no interpreter {python}")
+        found.notes.append("server flags were not checked, since there is no SGLang to ask")
+        return
     if installed is None:
         found.missing.append(
             "engine: SGLang is not installed for "
@@ -158,15 +179,18 @@ def _check_engine(
     _check_plugins(plan, found)
     say("asking SGLang's own parser about the server flags")
     # Launches of one arm and layout differ in nothing that is parsed.
-    commands = {tuple(launch.argv[3:]): launch.id for launch in reversed(plan.launches)}
-    lists = [[part.replace("{port}", "1") for part in argv] for argv in commands]
+    commands = {tuple(launch.argv): launch.id for launch in reversed(plan.launches)}
+    lists = [[part.replace("{port}", "1") for part in argv[3:]] for argv in commands]
     try:
-        answers = refused_flags(plan.python, lists)
+        answers = parsed_flags(plan.python, lists)
     except FlagCheckFailed as error:
         found.missing.append(str(error))
         return
     for launch_id, answer in zip(commands.values(), answers, strict=True):
-        if answer:
+        if answer.refused:
             found.wrong.append(
-                f"launch {launch_id}: SGLang {installed} refuses its flags: {answer}"
+                f"launch {launch_id}: SGLang {installed} refuses its flags: {answer.refused}"
             )
+    if not found.wrong:
+        arguments = [answer.arguments for answer in answers]
+        found.repeats = equal_arms(plan, dict(zip(commands, arguments, strict=True)))

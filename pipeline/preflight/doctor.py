@@ -98,10 +98,11 @@ def diagnose(
     ]
     if preflight is not None:
         findings += _experiment(preflight)
+    lacking = [one for one in findings if one.state == "missing"] if plan is not None else []
     return Diagnosis(
         experiment=None if plan is None else plan.experiment,
         findings=findings,
-        cells=[] if shown is None else _cells(shown),
+        cells=[] if shown is None else _cells(shown, _told(lacking)),
     )
 
 
@@ -263,12 +264,20 @@ def _experiment(found: Preflight) -> Iterable[Finding]:
         )
 
 
-def _cells(plan: Plan) -> list[CellLine]:
+def _told(lacking: Sequence[Finding]) -> str:
+    """What keeps every cell of an experiment from running, as one reason; "" if nothing does."""
+    if not lacking:
+        return ""
+    more = f" (and {len(lacking) - 1} more missing)" if len(lacking) > 1 else ""
+    return f"{lacking[0].name}: {lacking[0].found}{more}"
+
+
+def _cells(plan: Plan, lacking: str) -> list[CellLine]:
     counts: dict[tuple[str, str], list[Any]] = {}
     for launch in plan.launches:
         line = counts.setdefault((str(launch.layout), launch.arm), [0, launch.unsupported])
         line[0] += 1
     return [
-        CellLine(layout=layout, arm=arm, launches=count, reason=reason)
+        CellLine(layout=layout, arm=arm, launches=count, reason=reason or lacking)
         for (layout, arm), (count, reason) in counts.items()
     ]

@@ -10,7 +10,7 @@ from pipeline.premises.model import other_model
 from pipeline.premises.observed import Claims, Evidence, found
 from pipeline.records.record import PremiseResult
 
-__all__ = ["arguments", "asked_flags", "layout"]
+__all__ = ["arguments", "asked_flags", "holds", "layout"]
 
 # Held against the plan by :func:`pipeline.premises.model.other_model`.
 _MODEL = frozenset({"model_path", "served_model_name"})
@@ -102,6 +102,12 @@ def asked_flags(argv: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
             values.append(word)
     if flag is not None:
         yield flag, values
+
+
+def holds(flag: str, values: Sequence[str], info: Mapping[str, object]) -> bool:
+    """Whether the resolved arguments have a flag, named with underscores, as it was asked for."""
+    key = _NAMES.get(flag, flag)
+    return key in info and _equal(values, info[key])
 
 
 def _equal(asked: Sequence[str], resolved: object) -> bool:

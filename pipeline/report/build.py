@@ -8,6 +8,7 @@ from evals.logprobs.trails import Trail, read_trails
 from pipeline.compare.text import flip_lines
 from pipeline.gate import judge
 from pipeline.gate.evidence import problem_of
+from pipeline.plan.equal_arms import with_resolved_repeats
 from pipeline.records.folder import CellFolder, RunFolder
 from pipeline.records.record import Record, RecordError, read_answers, write_atomic, write_json
 from pipeline.report.ci import junit_xml
@@ -27,6 +28,8 @@ def build(run: RunFolder) -> Report:
     """
     plan = run.load_plan()
     records = list(run.records(plan))
+    facts = run.facts(plan)
+    plan = with_resolved_repeats(plan, facts)
 
     def answers(record: Record) -> list[Answer]:
         return read_answers(_cell_of(run, record).root)
@@ -35,7 +38,7 @@ def build(run: RunFolder) -> Report:
         plan,
         records,
         answers,
-        run.facts(plan),
+        facts,
         lambda record: _trails(_cell_of(run, record)),
     )
     problems = [(record, problem_of(record)) for record in records]

@@ -9,6 +9,7 @@ from evals.metrics import METRICS
 from pipeline.gate.evidence import asks
 from pipeline.gate.gains import repeats_reference
 from pipeline.gate.model import Judgement, Verdict
+from pipeline.gate.reach import gates_out_of_reach
 from pipeline.plan.model import Plan
 
 __all__ = ["caveats", "not_checked"]
@@ -44,6 +45,7 @@ def not_checked(plan: Plan, judgement: Judgement) -> list[str]:
     """Everything left out, the gravest first."""
     return [
         *_gates(plan),
+        *gates_out_of_reach(judgement),
         *_replication(plan),
         *_unsupported(judgement),
         *_facts(judgement),

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from evals.metrics import METRICS
 from pipeline.gate.model import Check, Judgement, Row, Verdict
+from pipeline.gate.reach import gates_out_of_reach
 from pipeline.report.tables import MARKS, closure_texts, records_text
 from pipeline.report.text import estimate_text, value_text
 
@@ -77,14 +78,19 @@ def _check(row: Row, job: str, metric: str) -> Check | None:
 def terminal_reasons(judgement: Judgement) -> list[str]:
     """One plain line for each row that is no pass, with its first reason; then what ITL is made of.
 
-    And how many launches were bought, where any could be.
+    Then the gates that could not fire, and how many launches were bought, where any could be.
     """
     why = [
         f"{row.arm} on {row.layout} {row.verdict.value}: {row.reasons[0]}"
         for row in judgement.rows
         if row.verdict is not Verdict.PASS and row.reasons
     ]
-    return [*why, *closure_texts(judgement), *_bought(judgement)]
+    return [
+        *why,
+        *closure_texts(judgement),
+        *gates_out_of_reach(judgement),
+        *_bought(judgement),
+    ]
 
 
 def _bought(judgement: Judgement) -> list[str]:

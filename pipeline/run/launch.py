@@ -236,7 +236,7 @@ class LaunchRun:
         stages = watch(self.plan, self.launch, cell, self.folder)
 
         def tick() -> None:
-            server.check_own()
+            server.check_alive()
             if stages is not None:
                 stages.look()
             self.shown.job(cell.job, job.progress(settings, place.root))
