@@ -7,16 +7,17 @@ import os
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pipeline import exit_codes
 from pipeline.cli.ci import Github, Junit, tell_ci
 from pipeline.cli.compare import compare
 from pipeline.cli.console import endings, refuse, say, stderr, stdout
 from pipeline.cli.doctor import doctor
-from pipeline.cli.entry import main
+from pipeline.cli.entry import UnforeseenError, main
 from pipeline.cli.history import HistoryFile, MayChange, accept, against_history, history
 from pipeline.cli.options import (
     AllowImpossible,
@@ -53,8 +54,19 @@ from pipeline.run.progress import display
 
 __all__ = ["app", "main"]
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's own context; what a command returns
+        """Run a command; Typer takes these for a user's Ctrl-D and a reader that has gone."""
+        try:
+            return super().invoke(ctx)
+        except (EOFError, OSError) as error:
+            raise UnforeseenError(error) from error
+
+
 app = typer.Typer(
     name="servegate",
+    cls=_Commands,
     help="Accuracy and speed regression gate for serving changes. Exit codes: 0 pass, 1 regressed, "
     "2 bad spec or usage, 3 cannot vouch (inconclusive, invalid, missing), 130 interrupted.",
     no_args_is_help=True,

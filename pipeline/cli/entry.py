@@ -11,7 +11,15 @@ from typing import Any, NoReturn, TextIO, cast
 
 from pipeline import exit_codes
 
-__all__ = ["main"]
+__all__ = ["UnforeseenError", "main"]
+
+
+class UnforeseenError(Exception):
+    """Carries an error past Typer, which would end the process with 1 for it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _Output:
@@ -81,15 +89,11 @@ def _run() -> int:
 
         app()
     except SystemExit as end:
-        # Typer ends with 1 where a library raises EOFError: it takes it for a user's Ctrl-D.
-        aborted = end.__context__
-        if aborted is not None and isinstance(aborted.__cause__, EOFError):
-            return _internal_error(aborted.__cause__)
         return end.code if isinstance(end.code, int) else exit_codes.CANNOT_VOUCH
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not end with 1
-        return _internal_error(error)
+        return _internal_error(error.error if isinstance(error, UnforeseenError) else error)
     return exit_codes.PASS
 
 

@@ -61,6 +61,14 @@ def repeats_reference(plan: Plan) -> list[str]:
     ]
 
 
+def notes(plan: Plan, arm: str) -> list[str]:
+    """What a row says of an arm that repeats the reference although its flags are written so."""
+    arms = {one.name: one for one in plan.arms}
+    if plan.repeats.get(arm) != plan.reference or repeats(arms[arm], arms[plan.reference]):
+        return []
+    return [f"runs what {plan.reference} runs (A/A): SGLang's defaults already hold its own flags"]
+
+
 def noise_floors(layout: LayoutKey, arm: str, checks: Iterable[Check]) -> list[NoiseFloor]:
     """The floor of every speed of one layout, from the checks of an arm that repeats the reference.
 

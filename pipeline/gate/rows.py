@@ -8,7 +8,7 @@ from datetime import date
 
 from evals.metrics import METRICS
 from pipeline.experiment.quarantine import Quarantine
-from pipeline.gate import proof, quarantine
+from pipeline.gate import gains, proof, quarantine
 from pipeline.gate.evidence import Evidence, Key, Place, asks, is_fraction, problem_of
 from pipeline.gate.model import (
     Check,
@@ -78,6 +78,7 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
         role="reference" if reference else "arm",
         notes=[
             *quarantine.notes(plan, layout, arm, day),
+            *gains.notes(plan, arm),
             *proof.notes(plan, layout, arm),
             *signals(checks, plan.alpha, comparisons=_rates(plan)),
             *warned,
