@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers.machine.flags import FlagCheckFailed, installed_version, refused_flags
+from launchers.machine.flags import FlagCheckFailed, installed_version, parsed_flags
 from tests.pipeline.plan.test_build import planned
 
 
@@ -34,11 +34,30 @@ def test_sglang_takes_every_command_of_the_shipped_experiments() -> None:
         ["--model-path", "x", "--tp-size", "two"],
     ]
     assert installed_version(None) == "0.5.23"
-    *right, ambiguous, unknown, no_number = refused_flags(sys.executable, [*commands, *wrong])
+    answers = parsed_flags(sys.executable, [*commands, *wrong])
+    *right, shortened, unknown, no_number = [answer.refused for answer in answers]
     assert right == [""] * len(commands)
-    assert "ambiguous option: --cuda-graph-bs could match" in ambiguous
+    assert shortened == "unrecognized arguments: --cuda-graph-bs 1"
     assert unknown == "unrecognized arguments: --tpp-size 2"
     assert "invalid int value: 'two'" in no_number
+
+
+@pytest.mark.engine
+def test_what_a_default_already_holds_parses_to_the_same_arguments() -> None:
+    own = ["--model-path", "x", "--tp-size", "2", "--port", "1"]
+    plain, default, ordered, elsewhere, other = parsed_flags(
+        sys.executable,
+        [
+            own,
+            [*own, "--stream-interval", "1"],
+            ["--tp-size", "2", *own[:2]],
+            [*own[:4], "--port", "2", "--host", "0.0.0.0"],
+            [*own, "--stream-interval", "2"],
+        ],
+    )
+    assert plain.arguments
+    assert default == ordered == elsewhere == plain
+    assert other != plain
 
 
 def test_an_interpreter_without_sglang_is_said_to_be_one(tmp_path: Path) -> None:
@@ -47,5 +66,5 @@ def test_an_interpreter_without_sglang_is_said_to_be_one(tmp_path: Path) -> None
     python.chmod(0o755)
     assert installed_version(str(python)) is None
     with pytest.raises(FlagCheckFailed, match="No module named sglang"):
-        refused_flags(str(python), [["--x"]])
+        parsed_flags(str(python), [["--x"]])
     assert installed_version(str(tmp_path / "nothing")) is None

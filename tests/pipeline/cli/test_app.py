@@ -106,6 +106,38 @@ def test_a_missing_model_stops_a_run_and_is_noted_by_a_plan(tmp_path: Path) -> N
     assert "smollm2-moe" in ran.stderr
 
 
+def test_what_this_machine_lacks_comes_first_in_a_plan_and_doctor_ends_with_three(
+    tmp_path: Path,
+) -> None:
+    file = experiment(
+        tmp_path, engine={"name": "sglang", "python": "/nowhere/bin/python"},
+        model={"path": "./no-model", "tokenizer": "./no-tokenizer"}, launches=3,
+    )  # fmt: skip
+    done = servegate("plan", file, cwd=tmp_path)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    lacking = [line for line in lines if line.startswith("cannot run here: ")]
+    assert lines[: len(lacking)] == lacking
+    for text in (
+        "model.path: there is no folder ./no-model",
+        "model.tokenizer: there is no folder ./no-tokenizer",
+        "engine.python: there is no interpreter /nowhere/bin/python",
+    ):
+        assert len([line for line in lacking if text in line]) == 1
+    document = servegate("plan", file, "--json", cwd=tmp_path)
+    assert json.loads(document.stdout)["experiment"] == "tiny"
+    assert "cannot run here: model.path" in document.stderr
+    found = servegate("doctor", file, "--json", cwd=tmp_path)
+    assert found.returncode == 3
+    assert all(cell["reason"] for cell in json.loads(found.stdout)["cells"])
+
+
+def test_a_plan_that_can_run_here_says_nothing_of_the_machine(tmp_path: Path) -> None:
+    done = servegate("plan", experiment(tmp_path, launches=3), cwd=tmp_path)
+    assert done.stdout.startswith("tiny: plan ")
+    assert "cannot run here" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("name:\tx\n\ta: 1\n", "a tab in the indentation"), ("name: x\nname: y\n", "stands twice")],

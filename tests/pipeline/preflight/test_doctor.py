@@ -107,10 +107,27 @@ def test_an_experiment_of_which_nothing_can_run() -> None:
     assert not diagnosis(plan=all_but(plan()), preflight=Preflight()).can_run
 
 
-def test_what_an_experiment_lacks_is_missing() -> None:
+def test_what_an_experiment_lacks_is_missing_and_no_cell_of_it_is_ok() -> None:
     found = diagnosis(plan=plan(), preflight=Preflight(missing=["model.path: there is none"]))
     assert finding(found, "experiment").found == "model.path: there is none"
     assert not found.can_run
+    assert {cell.reason for cell in found.cells} == {"experiment: model.path: there is none"}
+
+
+def test_a_cell_keeps_its_own_reason_beside_what_all_lack() -> None:
+    """And the first of several things that are missing is named, with how many there are."""
+    found = diagnosis(
+        engine=EnginePackages(), plan=all_but(plan(), "nccl"), preflight=Preflight(missing=["m"])
+    )
+    reasons = {cell.arm: cell.reason for cell in found.cells}
+    assert reasons["default"] == "no"
+    assert reasons["nccl"] == "SGLang: not installed (and 1 more missing)"
+
+
+def test_what_is_missing_blocks_no_presets() -> None:
+    found = diagnosis(engine=EnginePackages(), presets=plan())
+    assert finding(found, "SGLang").state == "note"
+    assert {cell.reason for cell in found.cells} == {""}
 
 
 def test_this_machine_alone(tmp_path: Path) -> None:

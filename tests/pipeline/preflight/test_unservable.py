@@ -23,9 +23,11 @@ def test_a_flag_is_named_where_it_was_written(tmp_path: Path) -> None:
     data["server"] = {"args": {"skip-tokenizer-init": True}}
     data["arms"]["b"]["args"]["disaggregation-mode"] = "prefill"
     assert problems(tmp_path, data) == [
+        (
+            "arms.b.args.disaggregation-mode: needs a second server and a router beside it, and a "
+            "launch is one server"
+        ),
         "server.args.skip-tokenizer-init: makes the server refuse text",
-        "arms.b.args.disaggregation-mode: needs a second server and a router beside it, and a "
-        "launch is one server",
     ]
 
 
@@ -48,8 +50,10 @@ def test_a_backend_that_sets_ep_names_its_layouts_and_arms(tmp_path: Path) -> No
     ]
     data["arms"]["b"]["args"]["moe-a2a-backend"] = "mooncake"
     assert problems(tmp_path, data) == [
-        "layouts.1.ep: is 2, but in arms b moe-a2a-backend mooncake makes SGLang set ep to tp, 8; "
-        "set ep: 8"
+        (
+            "layouts.1.ep: is 2, but in arms b moe-a2a-backend mooncake makes SGLang set ep to "
+            "tp, 8; set ep: 8"
+        )
     ]
     data["layouts"][1]["ep"] = 8
     accepted(tmp_path, data)
@@ -119,7 +123,7 @@ def test_a_quarantine_that_matches_is_taken(changes: dict[str, str], tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"arm": "mixed"}, "arm: 'mixed' matches nothing; there: nccl, b"),
+        ({"arm": "mixed"}, "arm: 'mixed' matches nothing; there: b, nccl"),
         ({"layout": "tp8-*"}, "layout: 'tp8-*' matches nothing; there: tp4-dp2-ep1, tp4-dp4-ep1"),
         ({"job": "gsm8k"}, "job: 'gsm8k' matches nothing; there: latency"),
         ({"metric": "p99_itl_ms"}, "metric: 'p99_itl_ms' matches nothing; there: median_itl_ms"),
