@@ -7,6 +7,7 @@ from collections.abc import Callable
 from launchers.backends import BACKENDS, MIXED_COMM_PLUGIN
 from launchers.machine.host import EnginePackages, Host
 from pipeline.plan.model import ArmPlan, Launch, Plan
+from pipeline.premises.arguments import asked_flags
 from servegate_sglang.mixed_comm.requirements import CAPABILITIES, GROUP_SIZES, OLDEST_FLASHINFER
 from servegate_sglang.mixed_comm.settings import BUILD_VARIABLE, HANDLER_VARIABLE, HandlerChoice
 
@@ -89,11 +90,19 @@ def _gpus(launch: Launch, host: Host) -> str:
     layout = launch.layout
     if layout.nodes > 1:
         return f"{layout.nodes} nodes: servegate starts servers on this machine only"
-    if len(host.gpus) < layout.tp:
-        return f"needs {layout.tp} GPUs, this machine has {len(host.gpus)}"
-    if any(gpu.get("mig") is True for gpu in host.gpus[: layout.tp]):
+    needed = layout.tp * _pipeline_stages(launch)
+    if len(host.gpus) < needed:
+        return f"needs {needed} GPUs, this machine has {len(host.gpus)}"
+    if any(gpu.get("mig") is True for gpu in host.gpus[:needed]):
         return "a GPU is split by MIG, and ranks cannot reach each other over NVLink"
     return ""
+
+
+def _pipeline_stages(launch: Launch) -> int:
+    """Each stage of pipeline parallelism has tp ranks of its own; no key of a layout says it."""
+    asked = dict(asked_flags(launch.argv))
+    [stages] = asked.get("pp_size") or asked.get("pipeline_parallel_size") or ["1"]
+    return int(stages) if stages.isdigit() else 1
 
 
 def _multicast(launch: Launch, arm: ArmPlan, host: Host) -> str:

@@ -59,6 +59,13 @@ def test_too_few_gpus() -> None:
     assert why(plan(tp=2), replace(HOST, gpus=[GPU] * 2)) == {}
 
 
+def test_pipeline_stages_need_gpus_of_their_own() -> None:
+    made = plan(tp=4, one={}, two={"args": {"pp-size": 2}}, three={"args": {"pp-size": 1}})
+    four = replace(HOST, gpus=[GPU] * 4)
+    assert why(made, four) == {"two": "needs 8 GPUs, this machine has 4"}
+    assert why(made) == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
