@@ -156,7 +156,8 @@ def _hash(plan: Plan) -> str:
     """Eight hexadecimal digits over the whole plan: equal plans, and only they, share a hash.
 
     What is quarantined and which arms repeat another change nothing that is run, and are left out.
-    Taken before this machine's own limits are marked in it (:func:`pipeline.preflight.support.marked`).
+    Taken before this machine's own limits are marked in it
+    (:func:`pipeline.preflight.support.marked`).
     """
     text = json.dumps(
         plan.model_dump(mode="json", exclude={"hash", "quarantine", "repeats"}), sort_keys=True

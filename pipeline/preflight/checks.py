@@ -31,7 +31,8 @@ class Preflight:
         missing: The plan cannot run here and now; ``plan`` only notes it, ``run`` refuses.
         notes: What was not checked, and why; and what the number of launches cannot show.
         repeats: Arms that run what an earlier arm runs once SGLang's defaults are filled in, as
-            :func:`pipeline.plan.equal_arms.equal_arms` gives them; empty where nobody could ask SGLang.
+            :func:`pipeline.plan.equal_arms.equal_arms` gives them; empty where SGLang could not be
+            asked.
     """
 
     wrong: list[str] = field(default_factory=list)
