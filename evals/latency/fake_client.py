@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from evals.latency.loop_lag import LoopLag
+
 _LINE_LIMIT = 10 * 2**20  # bytes; events hold the whole text so far
 _MOST_ERROR_TEXT = 2000
 
@@ -229,9 +231,11 @@ _HTTP_TIMEOUT_S = 60.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark --runs times; exit code 1 when the warm-up fails."""
     options = _parse(arguments)
+    lag = LoopLag()
     for run in range(1, options.runs + 1):
-        row = asyncio.run(_measure(options))
+        row = asyncio.run(_measure(options, lag))
         file = Path(options.output.replace("{run}", str(run)))
+        lag.write(file.with_suffix(".lag.json"))
         with file.open("a", encoding="utf-8") as out:  # appended to, as SGLang's is
             out.write(json.dumps(row) + "\n")
     return 0
@@ -256,7 +260,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def _measure(options: argparse.Namespace) -> dict[str, Any]:
+async def _measure(options: argparse.Namespace, lag: LoopLag) -> dict[str, Any]:
     """One run: warm-up, flush, then all requests with at most --concurrency in flight."""
     rng = random.Random(options.seed)  # noqa: S311  prompts, not secrets
     inputs = [_length(rng, options.input_len, options.range_ratio) for _ in range(options.prompts)]
@@ -277,6 +281,7 @@ async def _measure(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"warm-up failed: {warmed[0].error}")
     if options.flush_cache:
         await asyncio.to_thread(_post, f"{options.base_url}/flush_cache")
+    lag.start()
     started = time.perf_counter()
     tasks = []
     for index in range(options.prompts):
@@ -285,6 +290,7 @@ async def _measure(options: argparse.Namespace) -> dict[str, Any]:
             await asyncio.sleep(rng.expovariate(options.request_rate))
     answers = await asyncio.gather(*tasks)
     duration = time.perf_counter() - started
+    lag.stop()
     about = {
         "servegate_client": "evals.bench_client",
         "backend": "sglang",

@@ -85,4 +85,6 @@ def _told(window: Window | None, problem: str) -> dict[str, Any]:
         "gaps": window.tokens,
         "ramp_gaps": int(window.ramp.size),
         "ramp_itl_ms": ramp,
+        "step_median_ms": 1000 * float(np.median(window.steady_chunks)),
+        "step_mean_ms": 1000 * float(np.mean(window.steady_chunks)),
     }

@@ -13,7 +13,7 @@ from evals.latency import sglang_runner
 from evals.latency.outcome import MEASURED, Asked, bench_file, read_cell
 from evals.latency.settings import LatencySettings
 
-__all__ = ["LatencyJob", "LatencySettings", "never_measured"]
+__all__ = ["LatencyJob", "LatencySettings", "never_measured", "plain_argv"]
 
 _RUNNER = Path(sglang_runner.__file__).resolve()
 _LARGEST_CHECKED = 50 * 2**20  # bytes of a ShareGPT file that a plan reads through
@@ -92,23 +92,18 @@ class LatencyJob:
         return []
 
     def argv(self, settings: JobSettings, endpoint: Endpoint, cell: Path) -> list[str]:
-        """One run: SGLang's command as a user types it. More: the same, in one process.
+        """SGLang's benchmark, its command line called anew for each run in one process.
 
-        Starting the benchmark costs SGLang's imports, 25 s on a small machine, so several runs
-        share a process that calls its command line anew for each
-        (see :mod:`evals.latency.sglang_runner`).
+        Starting it costs SGLang's imports, 25 s on a small machine. The process also samples how
+        late its event loop is (see :mod:`evals.latency.sglang_runner`).
         """
         ours = _ours(settings)
-        if ours.client == "auto" and endpoint.engine == "fake":
-            return _builtin_argv(ours, endpoint, cell)
-        arguments = _arguments(ours, endpoint)
-        if ours.runs == 1:
-            output = ["--output-file", str(bench_file(cell, 1))]
-            return [endpoint.python, "-m", "sglang.benchmark.serving", *arguments, *output]
         # The file's own name is the pattern: "{run}" stands for the number.
         pattern = str(cell / "bench-{run}.jsonl")
+        if _builtin(ours, endpoint):
+            return _builtin_argv(ours, endpoint, pattern)
         runner = [str(_RUNNER), "--runs", str(ours.runs), "--output", pattern]
-        return [endpoint.python, *runner, "--", *arguments]
+        return [endpoint.python, *runner, "--", *_arguments(ours, endpoint)]
 
     def env(self, settings: JobSettings, endpoint: Endpoint) -> dict[str, str]:  # noqa: ARG002
         """Lines in the log as they are printed."""
@@ -123,7 +118,10 @@ class LatencyJob:
     def read(self, settings: JobSettings, cell: Path, returncode: int) -> Outcome:
         """Ok only when each run's file is there and no request of any run failed."""
         ours = _ours(settings)
-        varies = ours.range_ratio != 1 or "disable-ignore-eos" in ours.extra_args
+        open_end = ours.extra_args.get("disable-ignore-eos") not in (None, False)
+        varies = ours.range_ratio != 1 or open_end
+        # As compute_random_lens of SGLang's datasets draws them.
+        fewest = 1 if open_end else max(int(ours.output_len * ours.range_ratio), 1)
         return read_cell(
             cell,
             returncode,
@@ -134,8 +132,17 @@ class LatencyJob:
                 output_tokens=None if varies else ours.num_prompts * ours.output_len,
                 concurrency=ours.concurrency,
                 goal=ours.goodput,
+                lengths=(fewest, ours.output_len),
             ),
         )
+
+
+def plain_argv(settings: LatencySettings, endpoint: Endpoint, output: Path) -> list[str]:
+    """One run as a user types it: the benchmark's own command, which samples no loop lag."""
+    if _builtin(settings, endpoint):
+        return _builtin_argv(settings.model_copy(update={"runs": 1}), endpoint, str(output))
+    arguments = [*_arguments(settings, endpoint), "--output-file", str(output)]
+    return [endpoint.python, "-m", "sglang.benchmark.serving", *arguments]
 
 
 def never_measured(settings: LatencySettings) -> dict[str, str]:
@@ -152,6 +159,10 @@ def never_measured(settings: LatencySettings) -> dict[str, str]:
         why = "needs all requests at once, since the benchmark does not say when it sent them"
         found |= dict.fromkeys((name for name in MEASURED if name.startswith("steady_")), why)
     return found
+
+
+def _builtin(settings: LatencySettings, endpoint: Endpoint) -> bool:
+    return settings.client == "auto" and endpoint.engine == "fake"
 
 
 def _ours(settings: JobSettings) -> LatencySettings:
@@ -251,7 +262,7 @@ def _arguments(settings: LatencySettings, endpoint: Endpoint) -> list[str]:
     return arguments
 
 
-def _builtin_argv(settings: LatencySettings, endpoint: Endpoint, cell: Path) -> list[str]:
+def _builtin_argv(settings: LatencySettings, endpoint: Endpoint, output: str) -> list[str]:
     rate = math.inf if settings.request_rate is None else settings.request_rate
     return [
         sys.executable,
@@ -280,5 +291,5 @@ def _builtin_argv(settings: LatencySettings, endpoint: Endpoint, cell: Path) -> 
         "--runs",
         str(settings.runs),
         "--output",
-        str(cell / "bench-{run}.jsonl"),
+        output,
     ]

@@ -11,9 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from evals.job import Outcome
+from evals.latency.checks import Problem, request_problems, summary_problems, usable
+from evals.latency.client_load import LOAD_CLASSES, STARVED, ClientLoad, client_load, read_lag
 from evals.latency.settings import Goal
 
-__all__ = ["MEASURED", "Asked", "BadRunError", "bench_file", "read_cell", "read_run", "run_problem"]
+__all__ = [
+    "MEASURED",
+    "Asked",
+    "BadRunError",
+    "bench_file",
+    "lag_file",
+    "read_cell",
+    "read_run",
+    "run_problems",
+]
 
 # Our metric by the benchmark's field.
 _NEEDED = {
@@ -60,6 +71,11 @@ def bench_file(cell: Path, run: int) -> Path:
     return cell / f"bench-{run}.jsonl"
 
 
+def lag_file(cell: Path, run: int) -> Path:
+    """How late the client's loop was in that run, which the client writes beside its result."""
+    return bench_file(cell, run).with_suffix(".lag.json")
+
+
 def read_run(file: Path) -> dict[str, Any]:
     """The one result in a file; the benchmark appends, so two mean that it was used twice.
 
@@ -89,34 +105,13 @@ def _demand_fields(file: Path, row: dict[str, Any]) -> None:
     lists = all(isinstance(gaps, list) for gaps in row["itls"])
     if not lists or len(row["itls"]) != len(row["ttfts"]):
         raise BadRunError(f"{file.name}: itls is not one list for each request")
+    if len(row["output_lens"]) != len(row["ttfts"]):
+        raise BadRunError(f"{file.name}: output_lens is not one count for each request")
     if not _is_finite(row.get("duration")) or row["duration"] <= 0:
         raise BadRunError(f"{file.name}: duration is {row.get('duration')!r}, not a time")
     for field in ("completed", "total_output_tokens"):
         if not isinstance(row.get(field), int):
             raise BadRunError(f"{file.name}: {field} is {row.get(field)!r}, not a count")
-
-
-def run_problem(
-    row: dict[str, Any], *, prompts: int, output_tokens: int | None
-) -> tuple[str, str] | None:
-    """Class and reason why a run must not count, or None.
-
-    Args:
-        row: What :func:`read_run` gave.
-        prompts: Requests that were to be made.
-        output_tokens: Tokens that all answers together were to have; None when that varies.
-    """
-    failed = [error for error in row["errors"] if error]
-    if failed or row["completed"] != prompts:
-        first = f"; the first error: {str(failed[0]).strip()[-200:]}" if failed else ""
-        return "errors", f"{row['completed']} of {prompts} requests completed{first}"
-    gaps = sum(len(gaps) for gaps in row["itls"])
-    if not gaps:
-        return "no-gaps", "no gap between tokens was seen: the server did not stream"
-    total = row["total_output_tokens"]
-    if output_tokens is not None and not _LEAST_SEEN * output_tokens <= total <= output_tokens:
-        return "short-output", f"{total} output tokens where {output_tokens} were asked"
-    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +123,44 @@ class Asked:
         output_tokens: Tokens that all answers together were to have; None when that varies.
         concurrency: Requests that were kept in flight.
         goal: What a request must keep to be good; None: nobody asks.
+        lengths: Fewest and most tokens of one answer; None: all alike, as `output_tokens` says.
     """
 
     prompts: int
     output_tokens: int | None
     concurrency: int
     goal: Goal | None = None
+    lengths: tuple[int, int] | None = None
+
+    def each(self) -> tuple[int, int] | None:
+        """Fewest and most tokens of one answer; None: not known."""
+        if self.lengths is not None or self.output_tokens is None:
+            return self.lengths
+        length = self.output_tokens // self.prompts
+        return length, length
+
+
+def run_problems(row: dict[str, Any], asked: Asked) -> list[Problem]:
+    """Why a run must not count, whatever the load of the machine was; the first one names it.
+
+    Args:
+        row: What :func:`read_run` gave.
+        asked: What it was to be.
+    """
+    prompts, listed = asked.prompts, len(row["ttfts"])
+    failed = [error for error in row["errors"] if error]
+    if failed or row["completed"] != prompts or listed != prompts:
+        first = f"; the first error: {str(failed[0]).strip()[-200:]}" if failed else ""
+        list_note = f"; {listed} are listed" if listed != prompts else ""
+        done = f"{row['completed']} of {prompts} requests completed{list_note}{first}"
+        return [Problem("errors", done)]
+    found = request_problems(row, asked.each())
+    if not any(row["itls"]) and not any(one.failure_class == "no-token" for one in found):
+        return [Problem("no-gaps", "no gap between tokens was seen: the server did not stream")]
+    total, tokens = row["total_output_tokens"], asked.output_tokens
+    if not found and tokens is not None and not _LEAST_SEEN * tokens <= total <= tokens:
+        return [Problem("short-output", f"{total} output tokens where {tokens} were asked")]
+    return found or list(summary_problems(row, tuple(_FIELDS.values())))
 
 
 def read_cell(cell: Path, returncode: int, *, runs: int, skip: int, asked: Asked) -> Outcome:
@@ -149,6 +176,8 @@ def read_cell(cell: Path, returncode: int, *, runs: int, skip: int, asked: Asked
     files = [bench_file(cell, run) for run in range(1, runs + 1)]
     present = [file for file in files if file.is_file()]
     artifacts = {file.stem: file.name for file in present}
+    lags = (lag_file(cell, run) for run in range(1, runs + 1))
+    artifacts |= {file.stem: file.name for file in lags if file.is_file()}
     if returncode != 0 or len(present) < runs:
         return _unfinished(returncode, len(present), runs, artifacts)
     try:
@@ -157,15 +186,15 @@ def read_cell(cell: Path, returncode: int, *, runs: int, skip: int, asked: Asked
         return Outcome(
             status="failed", failure_class="bad-output", reason=str(error), artifacts=artifacts
         )
-    problems = [
-        (problem[0], f"run {number}: {problem[1]}")
-        for number, row in enumerate(rows, start=1)
-        if (problem := run_problem(row, prompts=asked.prompts, output_tokens=asked.output_tokens))
-    ]
     measured, windows = _measured(rows, asked)
+    loads = [
+        client_load(row, read_lag(lag_file(cell, number)), window) if _has_times(row) else None
+        for number, (row, window) in enumerate(zip(rows, windows, strict=True), start=1)
+    ]
+    problems = _problems(rows, loads, asked, skip)
     return Outcome(
         status="invalid" if problems else "ok",
-        failure_class=problems[0][0] if problems else "",
+        failure_class=_failure_class(problems),
         reason="; ".join(reason for _, reason in problems),
         metrics=_medians(measured[skip:]),
         counts=_counts(rows, asked.prompts),
@@ -173,9 +202,40 @@ def read_cell(cell: Path, returncode: int, *, runs: int, skip: int, asked: Asked
         details={
             **_details(rows, skip=skip, output_tokens=asked.output_tokens),
             "full_batch": windows,
+            "client_load": [None if load is None else load.model_dump() for load in loads],
         },
         artifacts=artifacts,
     )
+
+
+def _has_times(row: dict[str, Any]) -> bool:
+    return usable(row) and any(row["itls"])
+
+
+def _problems(
+    rows: Sequence[dict[str, Any]], loads: Sequence[ClientLoad | None], asked: Asked, skip: int
+) -> list[Problem]:
+    """Of all runs, the first one first; the load of a run that is dropped says nothing."""
+    found: list[Problem] = []
+    for number, (row, load) in enumerate(zip(rows, loads, strict=True), start=1):
+        of_run = run_problems(row, asked)
+        starved = "" if load is None or number <= skip else load.problem()
+        if starved:
+            of_run.append(Problem(STARVED, starved))
+        found += [Problem(kind, f"run {number}: {reason}") for kind, reason in of_run]
+    return found
+
+
+def _failure_class(problems: Sequence[Problem]) -> str:
+    """The first class; that of the load only where nothing else is wrong.
+
+    A starved machine also makes a server late, which then sends several tokens in one event: that
+    alone is no other fault.
+    """
+    kinds = [problem.failure_class for problem in problems]
+    if STARVED in kinds:
+        kinds = [kind for kind in kinds if kind != "unseen-tokens"]
+    return next((kind for kind in kinds if kind not in LOAD_CLASSES), kinds[0] if kinds else "")
 
 
 def _unfinished(returncode: int, present: int, runs: int, artifacts: dict[str, str]) -> Outcome:
@@ -203,7 +263,11 @@ def _measured(
         {name: float(row[field]) for name, field in _FIELDS.items() if _is_finite(row.get(field))}
         for row in rows
     ]
-    ours = [request_metrics(row, asked.concurrency, asked.goal) for row in rows]
+    unusable = {"problem": "a request has a time that is not finite and positive"}
+    ours = [
+        request_metrics(row, asked.concurrency, asked.goal) if usable(row) else ({}, unusable)
+        for row in rows
+    ]
     made = [one | more for one, (more, _) in zip(theirs, ours, strict=True)]
     return made, [window for _, window in ours]
 
@@ -235,6 +299,7 @@ def _details(
         "output_tokens_asked_per_run": output_tokens,
         "dataset": first.get("dataset_name"),
         "input_tokens_per_run": first.get("total_input_tokens"),
+        "retokenized_tokens_per_run": first.get("total_output_tokens_retokenized"),
         "concurrency_seen": [row.get("concurrency") for row in rows],
         "duration_s": [row.get("duration") for row in rows],
     }

@@ -9,6 +9,8 @@ from math import inf, isfinite
 from typing import Literal
 
 from evals.job import Answer, Mark
+from evals.latency.checks import unseen_tokens
+from evals.latency.client_load import STARVED, kept_problem
 from evals.logprobs.trails import Trail
 from evals.metrics import METRICS
 from pipeline.experiment.gates import Gate
@@ -51,8 +53,22 @@ def problem_of(record: Record | None) -> tuple[str, str, str] | None:
         return "not run", "", "has no record"
     if record.status is not Status.OK:
         return record.status.value, record.failure_class, record.reason
+    if record.kind == "latency" and (unfit := _unfit(record)) is not None:
+        return Status.INVALID.value, *unfit
     wrong = [f"{p.name}: {p.detail}" for p in record.premises if p.state == "disproved"]
     return (Status.INVALID.value, "premise", "; ".join(wrong)) if wrong else None
+
+
+def _unfit(record: Record) -> tuple[str, str] | None:
+    """Class and reason why an ok record of a latency job shows that it should not be ok.
+
+    An older servegate looked at totals only; what it kept says more.
+    """
+    if (unseen := unseen_tokens(record.counts)) is not None:
+        return unseen.failure_class, unseen.reason
+    dropped = int(record.details.get("dropped_runs", 0))
+    starved = kept_problem(record.details.get("client_load", [])[dropped:])
+    return (STARVED, starved) if starved else None
 
 
 @dataclass(frozen=True, kw_only=True)

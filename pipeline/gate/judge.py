@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from math import log
 
 from evals.metrics import METRICS
 from pipeline.experiment.gates import Gate
 from pipeline.gate import accuracy, extra_launches, logprobs, proof, quarantine, speed
 from pipeline.gate.comparable import undeclared
-from pipeline.gate.evidence import Answers, Evidence, Key, Place, Trails, collect, is_fraction
+from pipeline.gate.evidence import Answers, Evidence, Key, Place, Trails, asks, collect, is_fraction
 from pipeline.gate.gains import claimed
 from pipeline.gate.itl_breakdown import closures, warnings
 from pipeline.gate.model import EXIT_CODES, Check, Judgement, Row, Verdict, worst
@@ -24,10 +25,39 @@ from pipeline.records.record import Record, Status
 
 # How many rows a headline names; the table has them all.
 _NAMED = 4
+# Launches of one arm that are this many margins apart, on the log scale, make a margin pointless.
+_MANY_MARGINS = 4.0
 
 
 def headline(plan: Plan, made: Sequence[Row]) -> tuple[Verdict, str]:
     """The worst verdict of the rows that count, or missing where nothing was compared; and why."""
+    verdict, reason = _verdict(plan, made)
+    apart = list(_far_apart(plan, made))
+    if not apart:
+        return verdict, reason
+    more = f" (and {len(apart) - 1} more)" if len(apart) > 1 else ""
+    return verdict, f"{reason}; this machine is too busy for this margin: {apart[0]}{more}"
+
+
+def _far_apart(plan: Plan, made: Sequence[Row]) -> Iterator[str]:
+    """Gated speeds of which the launches of one arm differ by many margins."""
+    for row in made:
+        for measured in row.measured:
+            gate = plan.gates.get(measured.job, {}).get(measured.metric)
+            values = [launch.value for launch in measured.launches]
+            if gate is None or asks(measured.metric) or len(values) < 2 or min(values) <= 0:
+                continue
+            if log(max(values) / min(values)) <= _MANY_MARGINS * log(1 + gate.margin):
+                continue
+            metric = METRICS[measured.metric]
+            yield (
+                f"{measured.job} {metric.label} of {row.arm} on {row.layout} is "
+                f"{min(values):.4g} to {max(values):.4g} {metric.unit} over its "
+                f"{len(values)} launches, and the margin {100 * gate.margin:.3g} %"
+            )
+
+
+def _verdict(plan: Plan, made: Sequence[Row]) -> tuple[Verdict, str]:
     counted = [row for row in made if not row.quarantine]
     judged = [row for row in counted if row.verdict is not Verdict.UNSUPPORTED]
     verdict = worst(row.verdict for row in judged)

@@ -10,6 +10,8 @@ from pathlib import Path
 from evals import JOBS
 from evals.accuracy.settings import AccuracySettings
 from evals.job import Endpoint, JobSettings
+from evals.latency.job import plain_argv
+from evals.latency.outcome import bench_file
 from evals.latency.settings import LatencySettings
 from launchers.server.health import SGLANG_HEALTH
 from pipeline.plan.model import Cell, Launch, Plan
@@ -213,16 +215,15 @@ def _client(plan: Plan, cell: Cell, base_url: str) -> Iterator[str]:
     if isinstance(settings, AccuracySettings):
         yield from _accuracy(plan, settings, endpoint, before)
         return
-    if isinstance(settings, LatencySettings) and settings.runs > 1:
-        single = settings.model_copy(update={"runs": 1})
-        for run in range(1, settings.runs + 1):
-            argv = job.argv(single, endpoint, _HERE)
-            yield f"{before} {_words(plan, [*argv[:-1], f'bench-{run}.jsonl'])}"
-        return
-    argv = job.argv(settings, endpoint, _HERE)
-    if "evals" in " ".join(argv):
+    if isinstance(settings, LatencySettings):
+        files = [bench_file(_HERE, run) for run in range(1, settings.runs + 1)]
+        commands = [plain_argv(settings, endpoint, file) for file in files]
+    else:
+        commands = [job.argv(settings, endpoint, _HERE)]
+    if any("evals" in " ".join(argv) for argv in commands):
         yield "# This client is servegate's own: it must be installed."
-    yield f"{before} {_words(plan, argv)}"
+    for argv in commands:
+        yield f"{before} {_words(plan, argv)}"
 
 
 def _accuracy(

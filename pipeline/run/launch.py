@@ -13,11 +13,13 @@ from typing import Any
 from evals import JOBS
 from evals.comm_kernels.capture.nsys import end_session, session_in
 from evals.job import Endpoint, JobSettings, Outcome
+from launchers.machine.host_load import HostWatch
 from launchers.server.failures import FailureClass, ServerError
 from launchers.server.health import SGLANG_HEALTH
 from launchers.server.launch import Server, launched
 from launchers.server.listeners import Foreign
 from launchers.server.process import Process, StillRunning, run_to_end
+from pipeline.gate.host_rule import with_host
 from pipeline.plan.model import Cell, Launch, Plan
 from pipeline.premises import Claims, check_premises, check_start, disproved
 from pipeline.records.folder import CellFolder, LaunchFolder, RunFolder
@@ -189,9 +191,11 @@ class LaunchRun:
         ending: BaseException | None = None
         premises: list[PremiseResult] = []
         try:
+            host = HostWatch()
             with gpus_watched(self.plan, self.launch, place) as sampling:
-                outcome = self._outcome(cell, server, place)
-            outcome = finite(with_gpus(self.plan, cell, outcome, sampling))
+                outcome = self._outcome(cell, server, place, host)
+            outcome = with_gpus(self.plan, cell, outcome, sampling)
+            outcome = finite(with_host(self.plan, cell, outcome, host.summary()))
             server.check_own()
             if outcome.status == "ok":
                 evidence = observer.evidence(outcome.details.get("kernels"))
@@ -222,7 +226,7 @@ class LaunchRun:
         if ending is not None:
             raise ending
 
-    def _outcome(self, cell: Cell, server: Server, place: CellFolder) -> Outcome:
+    def _outcome(self, cell: Cell, server: Server, place: CellFolder, host: HostWatch) -> Outcome:
         job = JOBS[cell.kind]
         settings: JobSettings = job.settings_type.model_validate(cell.settings)
         endpoint = Endpoint(
@@ -237,6 +241,7 @@ class LaunchRun:
 
         def tick() -> None:
             server.check_alive()
+            host.look()
             if stages is not None:
                 stages.look()
             self.shown.job(cell.job, job.progress(settings, place.root))
