@@ -152,6 +152,9 @@ def summary_problems(row: Mapping[str, Any], fields: Sequence[str]) -> Iterator[
             value = row[field]
             yield Problem("bad-times", f"{field} is {value!r}, which is not finite and positive")
             return
+    if not usable(row):
+        yield Problem("bad-times", "a start time is not finite, or is negative")
+        return
     paces = sorted(gap for gaps in row["itls"] for gap in gaps)
     means = sorted(
         math.fsum(gaps) / (tokens - 1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evals.latency.full_batch import Window, chunks, full_batch, window_metrics
 from evals.latency.settings import Goal
@@ -59,6 +60,9 @@ def chunk_metrics(row: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+_KEPT = 0.95
+
+
 def request_metrics(
     row: Mapping[str, Any], concurrency: int, goal: Goal | None
 ) -> tuple[dict[str, float], dict[str, Any]]:
@@ -75,6 +79,12 @@ def request_metrics(
     return found | chunk_metrics(row), _told(window, problem)
 
 
+def _trimmed_mean(events: NDArray[np.float64]) -> float:
+    """The mean without the longest 5 %: one stall of the server says nothing about the client."""
+    kept = np.sort(events)[: max(1, int(_KEPT * events.size))]
+    return float(np.mean(kept))
+
+
 def _told(window: Window | None, problem: str) -> dict[str, Any]:
     if window is None:
         return {"problem": problem}
@@ -86,5 +96,5 @@ def _told(window: Window | None, problem: str) -> dict[str, Any]:
         "ramp_gaps": int(window.ramp.size),
         "ramp_itl_ms": ramp,
         "step_median_ms": 1000 * float(np.median(window.steady_chunks)),
-        "step_mean_ms": 1000 * float(np.mean(window.steady_chunks)),
+        "step_mean_ms": 1000 * _trimmed_mean(window.steady_chunks),
     }

@@ -20,7 +20,7 @@ def _sum(n: int) -> dict[str, str]:
 
 
 LATENCY = {
-    "kind": "latency", "input_len": 8, "output_len": 8, "concurrency": 2, "prompts": 8,
+    "kind": "latency", "input_len": 8, "output_len": 6, "concurrency": 2, "prompts": 8,
     "deadline_s": 60,
 }  # fmt: skip
 
@@ -35,7 +35,7 @@ def experiment(folder: Path, **changes: Any) -> Path:
     data: dict[str, Any] = {
         "name": "tiny",
         "model": {"path": "fake/model"},
-        "engine": {"name": "fake", "fake": {"itl_ms": 4.0, "ttft_ms": 5.0, "accuracy": 0.8}},
+        "engine": {"name": "fake", "fake": {"itl_ms": 20.0, "ttft_ms": 5.0, "accuracy": 0.8}},
         "server": {"ready_timeout_s": 30.0, "stop_timeout_s": 5.0},
         "layouts": [{"tp": 2, "attention_dp": [2]}],
         "arms": {"nccl": {"preset": "nccl"}, "other": {"preset": "nccl"}},

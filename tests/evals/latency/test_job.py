@@ -12,7 +12,9 @@ from pydantic import ValidationError
 
 from evals import JOBS
 from evals.job import Endpoint, Outcome
-from evals.latency.job import LatencySettings
+from evals.latency.client_load import STARVED, read_lag
+from evals.latency.job import LatencySettings, plain_argv
+from evals.latency.outcome import bench_file, lag_file
 from tests.evals.fake import fake_engine
 
 JOB = JOBS["latency"]
@@ -29,9 +31,9 @@ def _endpoint(engine: str = "sglang", base_url: str = "http://127.0.0.1:8000") -
     )
 
 
-def test_one_run_is_the_tools_own_command(tmp_path: Path) -> None:
-    argv = JOB.argv(_settings(extra_args={"lora-zipf-alpha": 2, "print-requests": True,
-                                          "top-p": None}), _endpoint(), tmp_path)  # fmt: skip
+def test_a_user_types_the_tools_own_command(tmp_path: Path) -> None:
+    settings = _settings(extra_args={"lora-zipf-alpha": 2, "print-requests": True, "top-p": None})
+    argv = plain_argv(settings, _endpoint(), tmp_path / "bench-1.jsonl")
     assert argv == [
         "/venv/python", "-m", "sglang.benchmark.serving", "--backend", "sglang",
         "--base-url", "http://127.0.0.1:8000", "--model", "/m", "--served-model-name", "served",
@@ -43,14 +45,15 @@ def test_one_run_is_the_tools_own_command(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_more_runs_share_a_process_and_its_flags(tmp_path: Path) -> None:
-    one = JOB.argv(_settings(), _endpoint(), tmp_path)
-    many = JOB.argv(_settings(runs=3), _endpoint(), tmp_path)
-    at = many.index("--")
-    assert many[0] == "/venv/python"
-    assert Path(many[1]).name == "bench_runs.py"
-    assert many[2:at] == ["--runs", "3", "--output", str(tmp_path / "bench-{run}.jsonl")]
-    assert many[at + 1 :] == one[3:-2]
+@pytest.mark.parametrize("runs", [1, 3])
+def test_all_runs_share_a_process_and_the_tools_flags(tmp_path: Path, runs: int) -> None:
+    plain = plain_argv(_settings(), _endpoint(), tmp_path / "bench-1.jsonl")
+    argv = JOB.argv(_settings(runs=runs), _endpoint(), tmp_path)
+    at = argv.index("--")
+    assert argv[0] == "/venv/python"
+    assert Path(argv[1]).name == "bench_runs.py"
+    assert argv[2:at] == ["--runs", str(runs), "--output", str(tmp_path / "bench-{run}.jsonl")]
+    assert argv[at + 1 :] == plain[3:-2]
 
 
 @pytest.mark.parametrize(
@@ -147,30 +150,76 @@ def test_no_server_is_a_failed_cell(tmp_path: Path) -> None:
     assert "warm-up failed" in (tmp_path / "cell" / "job.log").read_text()
 
 
-def test_several_runs_call_the_tools_command_line_each_time(tmp_path: Path) -> None:
-    """With a stand-in for sglang that writes down how it was called."""
+def _sglang(tmp_path: Path, serving: str) -> dict[str, str]:
+    """The environment in which a stand-in for sglang's benchmark is imported."""
     package = tmp_path / "lib" / "sglang" / "benchmark"
     package.mkdir(parents=True)
     for folder in (package, package.parent):
         (folder / "__init__.py").touch()
-    (package / "serving.py").write_text(
-        "import json, sys\n"
-        "def cli_main():\n"
-        "    file = sys.argv[sys.argv.index('--output-file') + 1]\n"
-        "    open(file, 'a').write(json.dumps([sys.argv, sys.path]) + '\\n')\n"
-    )
+    (package / "serving.py").write_text(serving)
+    return {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
+
+
+_CALLED = """
+import json, sys
+def cli_main():
+    file = sys.argv[sys.argv.index("--output-file") + 1]
+    open(file, "a").write(json.dumps([sys.argv, sys.path]) + chr(10))
+"""
+
+
+def test_several_runs_call_the_tools_command_line_each_time(tmp_path: Path) -> None:
+    """With a stand-in for sglang that writes down how it was called."""
     engine = Endpoint(
         base_url="http://h:1", model="m", tokenizer="t", engine="sglang", python=sys.executable
     )
     argv = JOB.argv(_settings(runs=2), engine, tmp_path)
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
+    env = _sglang(tmp_path, _CALLED)
     subprocess.run(argv, env=env, check=True, timeout=60, capture_output=True)
-    single = JOB.argv(_settings(), engine, tmp_path)
+    single = plain_argv(_settings(), engine, tmp_path / "bench-1.jsonl")
     for run in (1, 2):
         called, path = json.loads((tmp_path / f"bench-{run}.jsonl").read_text())
         assert called[1:-1] == single[3:-1]
         assert called[-1] == str(tmp_path / f"bench-{run}.jsonl")
         assert not any(Path(folder).name == "evals" for folder in path)
+        assert not lag_file(tmp_path, run).exists()  # this stand-in has no loop to sample
+
+
+# As benchmark() of SGLang: warm-up, then the requests, then what they come to.
+_BLOCKS = """
+import asyncio, sys, time
+async def get_request():
+    yield 1
+def calculate_metrics(seconds):
+    return seconds
+async def benchmark(blocked_s):
+    time.sleep(0.3)  # warm-up and flush, before anything is measured
+    async for _ in get_request():
+        pass
+    for _ in range(10):
+        await asyncio.sleep(0.02)
+        time.sleep(blocked_s)
+    calculate_metrics(1)
+def cli_main():
+    asyncio.run(benchmark(float(sys.argv[1])))
+"""
+
+
+def test_the_loop_lag_of_the_tools_process_is_sampled(tmp_path: Path) -> None:
+    """A loop that is blocked for 80 of 100 ms is late by 32 ms on average: 80 % of 40 ms."""
+    env = _sglang(tmp_path, _BLOCKS)
+    runner = JOB.argv(_settings(runs=2), _endpoint(), tmp_path)[1]
+    for run, blocked_s in ((1, "0.08"), (2, "0")):
+        output = str(bench_file(tmp_path, run))
+        argv = [sys.executable, runner, "--runs", "1", "--output", output, "--", blocked_s]
+        subprocess.run(argv, env=env, check=True, timeout=60, capture_output=True)
+    blocked, free = (read_lag(lag_file(tmp_path, run)) for run in (1, 2))
+    assert blocked is not None
+    assert blocked.samples > 150  # one every 5 ms, for a second
+    assert 25 < blocked.mean_ms < 60  # never less; more where the machine is busy besides
+    assert 75 < blocked.max_ms < 250  # the warm-up's 300 ms are not in it
+    assert free is not None
+    assert free.mean_ms < blocked.mean_ms / 2
 
 
 _ATTEMPTS = 8  # other programs on the machine move a median by a few percent; the tool must not
@@ -185,6 +234,8 @@ def test_the_median_itl_of_a_known_schedule_is_within_one_percent(tmp_path: Path
     with fake_engine(tmp_path / "server.log", ttft_ms=20, itl_ms=10) as url:
         for attempt in range(_ATTEMPTS):
             outcome = _measure(settings, _endpoint("fake", url), tmp_path / f"cell-{attempt}")
+            if outcome.failure_class == STARVED:
+                continue
             assert outcome.status == "ok", outcome.reason
             assert outcome.counts["requests"] == 32
             assert outcome.metrics["slo_attainment"] == 100

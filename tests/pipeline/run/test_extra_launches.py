@@ -18,7 +18,7 @@ NEVER, ALWAYS = 0.0011, 0.9
 def _run(folder: Path, margin: float, jitter: float) -> tuple[int, Path]:
     file = experiment(
         folder, launches=2, sequential={"max_launches": 3}, jobs={"latency": LATENCY},
-        engine={"name": "fake", "fake": {"itl_ms": 10.0, "launch_jitter": jitter}},
+        engine={"name": "fake", "fake": {"itl_ms": 20.0, "launch_jitter": jitter}},
         gates={"latency": {"median_itl_ms": {"margin": margin}}},
     )  # fmt: skip
     done = servegate("run", file, cwd=folder)

@@ -145,12 +145,12 @@ def test_a_switch_in_the_users_shell_does_not_reach_the_reference(tmp_path: Path
 
 
 def test_ctrl_c_stops_everything_and_resume_goes_on(tmp_path: Path) -> None:
-    slow = {"kind": "latency", "input_len": 8, "output_len": 400, "concurrency": 2}
+    slow = {"kind": "latency", "input_len": 8, "output_len": 100, "concurrency": 2}
     quick = {"kind": "latency", "input_len": 8, "output_len": 4, "concurrency": 2}
     file = experiment(
         tmp_path,
         jobs={"quick": quick, "slow": slow},
-        engine={"name": "fake", "fake": {"itl_ms": 5.0, "ttft_ms": 5.0}},
+        engine={"name": "fake", "fake": {"itl_ms": 20.0, "ttft_ms": 5.0}},
         gates={"quick": {"median_itl_ms": {"margin": 0.5}}},
     )
     process = subprocess.Popen(
