@@ -53,17 +53,19 @@ def problem_of(record: Record | None) -> tuple[str, str, str] | None:
         return "not run", "", "has no record"
     if record.status is not Status.OK:
         return record.status.value, record.failure_class, record.reason
-    if record.kind == "latency" and (unfit := _unfit(record)) is not None:
-        return Status.INVALID.value, *unfit
+    if (found := unfit(record)) is not None:
+        return Status.INVALID.value, *found
     wrong = [f"{p.name}: {p.detail}" for p in record.premises if p.state == "disproved"]
     return (Status.INVALID.value, "premise", "; ".join(wrong)) if wrong else None
 
 
-def _unfit(record: Record) -> tuple[str, str] | None:
-    """Class and reason why an ok record of a latency job shows that it should not be ok.
+def unfit(record: Record) -> tuple[str, str] | None:
+    """Class and reason why a record of a latency job that is ok should not be; None if it should.
 
     An older servegate looked at totals only; what it kept says more.
     """
+    if record.kind != "latency":
+        return None
     if (unseen := unseen_tokens(record.counts)) is not None:
         return unseen.failure_class, unseen.reason
     dropped = int(record.details.get("dropped_runs", 0))

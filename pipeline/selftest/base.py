@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import TypeVar
 
 from evals.metrics import METRICS
-from pipeline.gate.evidence import asks
+from pipeline.gate.evidence import asks, unfit
 from pipeline.gate.gains import repeats_reference
 from pipeline.plan.model import LayoutKey, Plan
 from pipeline.records.record import Record, RecordError, Status
@@ -130,7 +130,7 @@ def _sources(stored: Stored, job: str) -> Mapping[int, Record]:
 
 
 def _good(stored: Stored, record: Record) -> bool:
-    if record.status is not Status.OK or "stopped" in record.details:
+    if record.status is not Status.OK or unfit(record) is not None or "stopped" in record.details:
         return False
     kept = {"accuracy": stored.answers, "logprobs": stored.trails}.get(record.kind)
     return kept is None or bool(kept.get(record.cell))

@@ -39,6 +39,8 @@ def losses(scene: Scene) -> Iterator[Case]:
         yield from _swapped(scene, one)
         yield from _of_record(scene, one)
         yield from _incomparable(scene, one)
+    if scene.speed is not None and scene.base.plan.jobs[scene.speed.job]["kind"] == "latency":
+        yield from _of_clients(scene, scene.speed)
     yield from _nothing(scene)
     yield from _ranks(scene)
 
@@ -102,6 +104,83 @@ def _of_record(scene: Scene, one: Gated) -> Iterator[Case]:
             run=_MISSING,
         )
     yield from _of_another_job(scene, one)
+
+
+def _of_clients(scene: Scene, one: Gated) -> Iterator[Case]:
+    """What a benchmark's client shows of itself, as a run marks it, or marked ok all the same."""
+    narrow = scene.narrow(one)
+    cell = narrow.cells(scene.place, one.job)[-1]
+    record = narrow.records[cell]
+
+    def with_load(**load: object) -> dict[str, object]:
+        kept: dict[str, object] = {
+            "itl_ms": 10.0,
+            "lag": None,
+            "read_at_once": 0.0,
+            "step_median_ms": 10.0,
+            "step_mean_ms": 10.1,
+            **load,
+        }
+        return {"details": {**record.details, "dropped_runs": 0, "client_load": [kept]}}
+
+    lag = {"samples": 200, "median_ms": 3.0, "p99_ms": 30.0, "max_ms": 40.0, "cpu_share": 0.3}
+    empty = {"completed": 8, "itls": 6 * 31, "output_tokens": 8 * 32}
+    whole = empty | {"itls": 8 * 31}
+    lost: list[tuple[str, str, dict[str, object]]] = [
+        (
+            "requests without tokens",
+            "2 of 8 requests gave no token",
+            {"counts": {**record.counts, **empty}},
+        ),
+        (
+            "client late",
+            "the client's loop 4 ms late at an ITL of 10 ms",
+            with_load(lag={**lag, "mean_ms": 4.0}),
+        ),
+        (
+            "streams read at once",
+            "half of the events read with the one before",
+            with_load(read_at_once=0.5),
+        ),
+        (
+            "ITL and TPOT differ",
+            "steps of 2 ms in the median and 10 ms in the mean",
+            with_load(step_median_ms=2.0),
+        ),
+    ]
+    for name, injected, changes in lost:
+        yield scene.case(
+            name,
+            changed(narrow, [cell], **changes),
+            f"{injected} in {cell}, which is marked ok",
+            of=one,
+            check=_MISSING,
+            row=_MISSING,
+            run=_MISSING,
+        )
+    for failure in ("no-token", "starved-client", "busy-host"):
+        marked = changed(
+            narrow, [cell], status=Status.INVALID, failure_class=failure, reason="by the self-test"
+        )
+        yield scene.case(
+            f"invalid: {failure}",
+            marked,
+            f"{cell} is invalid, {failure}",
+            of=one,
+            check=_MISSING,
+            row=_MISSING,
+            run=_MISSING,
+        )
+    fine = with_load(lag={**lag, "mean_ms": 0.2}, read_at_once=0.02)
+    yield scene.case(
+        "client kept up",
+        changed(narrow, [cell], counts={**record.counts, **whole}, **fine),
+        f"all tokens of {cell} seen, by a client that was never late",
+        of=one,
+        check=scene.fine,
+        row=scene.fine,
+        run=scene.fine,
+    )
 
 
 def _of_another_job(scene: Scene, one: Gated) -> Iterator[Case]:

@@ -231,6 +231,10 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "only ok records count": lambda patch: patch.setattr(
         evidence, "problem_of", lambda record: None if record is not None else ("not run", "", "")
     ),
+    "requests without tokens do not count": instead(
+        evidence, "unseen_tokens", lambda _counts: None
+    ),
+    "a starved client does not count": instead(evidence, "kept_problem", lambda _loads: ""),
     "a failed record is no pass": instead(
         rows, "problem_of", lambda record: None if record is not None else ("not run", "", "")
     ),
