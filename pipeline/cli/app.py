@@ -142,7 +142,8 @@ def run(  # noqa: PLR0913, PLR0917 - a parameter an option
         ExitBy,
         typer.Option(
             "--exit-by",
-            help="records: exit 0 when every record is ok, whatever the verdict (demonstrations).",
+            help="records: exit 0 when every record is ok, whatever the verdict; a job without "
+            "gates may be invalid for the machine's load (demonstrations).",
         ),
     ] = ExitBy.VERDICT,
     nightly: Annotated[  # noqa: FBT002
