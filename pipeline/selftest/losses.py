@@ -39,8 +39,8 @@ def losses(scene: Scene) -> Iterator[Case]:
         yield from _swapped(scene, one)
         yield from _of_record(scene, one)
         yield from _incomparable(scene, one)
-    if scene.speed is not None and scene.base.plan.jobs[scene.speed.job]["kind"] == "latency":
-        yield from _of_clients(scene, scene.speed)
+    if scene.latency is not None:
+        yield from _of_clients(scene, scene.latency)
     yield from _nothing(scene)
     yield from _ranks(scene)
 
@@ -109,8 +109,10 @@ def _of_record(scene: Scene, one: Gated) -> Iterator[Case]:
 def _of_clients(scene: Scene, one: Gated) -> Iterator[Case]:
     """What a benchmark's client shows of itself, as a run marks it, or marked ok all the same."""
     narrow = scene.narrow(one)
-    cell = narrow.cells(scene.place, one.job)[-1]
-    record = narrow.records[cell]
+    cells = narrow.cells(scene.place, one.job)
+    if not cells or cells[-1] not in narrow.records:
+        return
+    cell, record = cells[-1], narrow.records[cells[-1]]
 
     def with_load(**load: object) -> dict[str, object]:
         kept: dict[str, object] = {

@@ -46,6 +46,12 @@ class Scene:
         return next((one for one in self.gates if not asks(one.metric)), None)
 
     @property
+    def latency(self) -> Gated | None:
+        """The first gate on what a benchmark's client measured."""
+        kinds = {name: job["kind"] for name, job in self.base.plan.jobs.items()}
+        return next((one for one in self.gates if kinds[one.job] == "latency"), None)
+
+    @property
     def score(self) -> Gated | None:
         """The first gate on a score of a job that is asked at once."""
         return next((one for one in self.gates if one.metric == "score" and self._whole(one)), None)
