@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "Problem",
     "events_ms",
+    "is_number",
     "is_time",
     "request_problems",
     "summary_problems",
@@ -32,14 +33,19 @@ class Problem(NamedTuple):
     reason: str
 
 
+def is_number(value: object) -> bool:
+    """True for a finite number; JSON also has integers that no float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def is_time(value: object) -> bool:
     """True for a finite, positive number."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value > 0
-    )
+    return isinstance(value, int | float) and is_number(value) and value > 0
 
 
 def usable(row: Mapping[str, Any]) -> bool:

@@ -40,7 +40,7 @@ _LEAST_OF_MEAN = 0.5
 
 
 class _Kept(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class Lag(_Kept):

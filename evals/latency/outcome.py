@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from evals.job import Outcome
-from evals.latency.checks import Problem, request_problems, summary_problems, usable
+from evals.latency.checks import (
+    Problem,
+    is_number,
+    is_time,
+    request_problems,
+    summary_problems,
+    usable,
+)
 from evals.latency.client_load import LOAD_CLASSES, STARVED, ClientLoad, client_load, read_lag
 from evals.latency.settings import Goal
 
@@ -97,7 +103,7 @@ def read_run(file: Path) -> dict[str, Any]:
 
 def _demand_fields(file: Path, row: dict[str, Any]) -> None:
     for field in _NEEDED.values():
-        if not _is_finite(row.get(field)):
+        if not is_number(row.get(field)):
             raise BadRunError(f"{file.name}: {field} is {row.get(field)!r}, not a number")
     for field in ("itls", "ttfts", "errors", "output_lens"):
         if not isinstance(row.get(field), list):
@@ -107,7 +113,7 @@ def _demand_fields(file: Path, row: dict[str, Any]) -> None:
         raise BadRunError(f"{file.name}: itls is not one list for each request")
     if len(row["output_lens"]) != len(row["ttfts"]):
         raise BadRunError(f"{file.name}: output_lens is not one count for each request")
-    if not _is_finite(row.get("duration")) or row["duration"] <= 0:
+    if not is_time(row.get("duration")):
         raise BadRunError(f"{file.name}: duration is {row.get('duration')!r}, not a time")
     for field in ("completed", "total_output_tokens"):
         if not isinstance(row.get(field), int):
@@ -260,7 +266,7 @@ def _measured(
     from evals.latency.goodput import request_metrics
 
     theirs = [
-        {name: float(row[field]) for name, field in _FIELDS.items() if _is_finite(row.get(field))}
+        {name: float(row[field]) for name, field in _FIELDS.items() if is_number(row.get(field))}
         for row in rows
     ]
     unusable = {"problem": "a request has a time that is not finite and positive"}
@@ -303,7 +309,3 @@ def _details(
         "concurrency_seen": [row.get("concurrency") for row in rows],
         "duration_s": [row.get("duration") for row in rows],
     }
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)

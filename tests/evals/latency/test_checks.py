@@ -64,6 +64,7 @@ GAP = 0.008
         (5, {"itls": [0.0] + [GAP] * 18}, "bad-times", "request 5 (its gap 1 is 0.0 s)"),
         (5, {"itls": [math.inf] + [GAP] * 18}, "bad-times", "request 5 (its gap 1 is inf s)"),
         (5, {"itls": [GAP, "8"] + [GAP] * 17}, "bad-times", "request 5 (its gap 2 is '8' s)"),
+        (5, {"itls": [GAP, 10**400] + [GAP] * 17}, "bad-times", "request 5 (its gap 2 is 1000"),
         (5, {"itls": [GAP, True] + [GAP] * 17}, "bad-times", "request 5 (its gap 2 is True s)"),
         (1, {"output_lens": 3, "itls": [GAP] * 2}, "short-output",
          "request 1 (3 tokens where 20 were asked)"),

@@ -449,3 +449,14 @@ def test_the_worst_verdict_rules() -> None:
         assert worst(order[index:]) is verdict
     assert worst([]) is Verdict.MISSING
     assert {v: EXIT_CODES[v] for v in order} == dict(zip(order, (1, 3, 3, 0, 0), strict=True))
+
+
+@pytest.mark.parametrize("value", [0.0, -2.5, float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("arm", ["nccl", ARM])
+def test_a_speed_that_is_not_finite_and_positive_is_missing(arm: str, value: float) -> None:
+    made = make_run(make_plan_for_test(dps=(2,)))
+    cell = made.cells(arm, 2, "latency")[1]
+    made.change(cell, metrics={**made.records[cell].metrics, "median_itl_ms": value})
+    found = judged(made)
+    assert (found.verdict, found.exit_code) == (Verdict.MISSING, 3)
+    assert "no positive value" in check(row(found), "median_itl_ms").reason
