@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+
+from pydantic import ValidationError
 
 from evals.job import Outcome
 from evals.latency.client_load import BUSY_HOST
 from launchers.machine.host_load import HostLoad
 from pipeline.plan.model import Cell, Plan
+from pipeline.records.record import Record
 
-__all__ = ["with_host"]
+__all__ = ["busy_notes", "with_host"]
 
 # Both together: on a large host some task nearly always waits, and a load average also counts
 # tasks that wait for a disk.
@@ -27,6 +31,27 @@ def with_host(plan: Plan, cell: Cell, outcome: Outcome, load: HostLoad) -> Outco
     if not judged or outcome.status != "ok" or (reason := _overloaded(load)) is None:
         return outcome
     return replace(outcome, status="invalid", failure_class=BUSY_HOST, reason=reason)
+
+
+def busy_notes(records: Iterable[Record]) -> list[str]:
+    """What a reader must know of the host's load while latency was measured; at most one note."""
+    loads: list[HostLoad] = []
+    for record in records:
+        if record.kind == "latency" and "host" in record.details:
+            try:
+                loads.append(HostLoad.model_validate(record.details["host"]))
+            except ValidationError:
+                continue
+    busy = [one for one in loads if one.pressure is not None and one.pressure > _MOST_PRESSURE]
+    if not busy:
+        return []
+    worst = max(busy, key=lambda one: one.pressure if one.pressure is not None else 0.0)
+    note = (
+        f"busy host: in {len(busy)} of {len(loads)} latency cells some task waited for a core more "
+        f"than {_MOST_PRESSURE:.0%} of the time, at most {worst.pressure:.0%} with a load average "
+        f"of {worst.load_max:g} on {worst.host_cores} cores"
+    )
+    return [note]
 
 
 def _overloaded(load: HostLoad) -> str | None:

@@ -10,6 +10,7 @@ from evals.metrics import METRICS
 from pipeline.experiment.quarantine import Quarantine
 from pipeline.gate import gains, proof, quarantine
 from pipeline.gate.evidence import Evidence, Key, Place, asks, is_fraction, problem_of
+from pipeline.gate.host_rule import busy_notes
 from pipeline.gate.model import (
     Check,
     LaunchValue,
@@ -81,6 +82,7 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
             *gains.notes(plan, arm),
             *proof.notes(plan, layout, arm),
             *signals(checks, plan.alpha, comparisons=_rates(plan)),
+            *busy_notes(own),
             *warned,
         ],
         verdict=verdict,

@@ -9,9 +9,10 @@ import pytest
 from evals.job import Outcome
 from evals.latency.client_load import BUSY_HOST, LOAD_CLASSES
 from launchers.machine.host_load import HostLoad
+from pipeline.gate import judge
 from pipeline.gate.host_rule import with_host
 from pipeline.plan.model import Plan
-from tests.pipeline.builders import make_plan_for_test
+from tests.pipeline.builders import make_plan_for_test, make_run
 
 BUSY: dict[str, Any] = {
     "usable_cores": 16, "host_cores": 64, "load_before": 20.0, "load_after": 80.0,
@@ -47,6 +48,20 @@ def test_without_gpus_and_for_answers_it_is_told_only() -> None:
     assert judged(make_plan_for_test(engine="sglang", device="cpu")).status == "ok"
     assert judged(make_plan_for_test(engine="fake", device="cpu")).status == "ok"
     assert judged(make_plan_for_test(engine="sglang", device="cuda"), job="gsm8k").status == "ok"
+
+
+def test_a_busy_host_is_a_note_of_its_row() -> None:
+    made = make_run(make_plan_for_test(dps=(2,)))
+    first, second, _ = made.cells("mixed-comm", 2, "latency")
+    made.change(first, details={"host": BUSY})
+    made.change(second, details={"host": BUSY | {"pressure": 0.2}})
+    rows = judge(made.plan, made.records.values(), made.read, made.facts).rows
+    notes = {row.arm: [note for note in row.notes if "busy host" in note] for row in rows}
+    told = (
+        "busy host: in 1 of 2 latency cells some task waited for a core more than 50% of the time, "
+        "at most 75% with a load average of 90.5 on 64 cores"
+    )
+    assert notes == {"nccl": [], "mixed-comm": [told]}
 
 
 def test_another_fault_stays_what_it_is() -> None:
