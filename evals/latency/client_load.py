@@ -118,7 +118,7 @@ def client_load(
 
 
 def read_lag(file: Path) -> Lag | None:
-    """What :meth:`evals.latency.loop_lag.LoopLag.write` wrote; None where there is nothing of it."""
+    """What :meth:`evals.latency.loop_lag.LoopLag.write` wrote; None: there is nothing of it."""
     try:
         return Lag.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError):
