@@ -104,6 +104,8 @@ def test_empty_answers_are_told_by_number_and_not_as_a_server_that_does_not_stre
     )
     whole = read(tmp_path, row(itls=[[]] * REQUESTS))
     assert (whole.failure_class, "did not stream" in whole.reason) == ("no-gaps", True)
+    never = read(tmp_path, row(itls=[[]] * REQUESTS, ttfts=[math.nan] * REQUESTS))
+    assert never.failure_class == "bad-times"
 
 
 def test_a_failed_request_is_an_error_and_not_an_empty_answer(tmp_path: Path) -> None:
