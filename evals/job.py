@@ -97,7 +97,10 @@ class Outcome:
 
 
 class Answer(BaseModel):
-    """One line of answers.jsonl: one question, one repeat."""
+    """One line of answers.jsonl: one question, one repeat.
+
+    `note` says what is unusual in how the answer was read; None where nothing is.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -114,6 +117,7 @@ class Answer(BaseModel):
     question: str
     response: str
     level: str | None = None
+    note: str | None = None
 
 
 class Job(Protocol):

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from evals.accuracy.files import ANSWERS, PROGRESS
-from evals.accuracy.grades import mark
+from evals.accuracy.marking.marker import Kind, Marked, mark_answer
 from evals.job import Answer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PROGRESS_EVERY_S = 0.25
 
 
 class AnswerLog:
-    """sgl-eval's ``predictions_writer``: called on the main thread after each marked sample.
+    """Marks each sample and writes it down; called on the main thread as they come.
 
     The answers file must not exist yet: nothing is ever overwritten. Each line is one write(2)
     of an unbuffered file, so that neither a signal handler nor SIGKILL leaves half of one.
@@ -33,6 +33,7 @@ class AnswerLog:
         self,
         cell: Path,
         *,
+        kind: Kind,
         total: int,
         levels: Mapping[str, str | None],
         kept: Sequence[Answer] = (),
@@ -41,12 +42,15 @@ class AnswerLog:
 
         Args:
             cell: The cell's folder.
+            kind: How the questions are answered.
             total: Samples that there will be.
             levels: How hard each question is, by its id.
             kept: Answers of an earlier attempt, which come first.
         """
         self._file = (cell / ANSWERS).open("xb", buffering=0)
         self._progress = cell / PROGRESS
+        self._kind = kind
+        self._latest: tuple[Sample, Marked] | None = None
         self._levels = levels
         self._names: Mapping[str, tuple[str, int]] = {}
         self._state = {"done": 0, "total": total, "correct": 0}
@@ -64,19 +68,23 @@ class AnswerLog:
         self._names = names
         return self
 
+    def mark(self, example: Example, sample: Sample) -> tuple[float, str | None]:
+        """Score and extracted answer of a sample (sgl_eval.runner.ScoreOneFn)."""
+        marked = self._marked(example, sample)
+        return float(marked.mark == "correct"), marked.extracted
+
     def __call__(
-        self, example: Example, repeat: int, sample: Sample, score: float, extracted: str | None
+        self, example: Example, repeat: int, sample: Sample, _score: float, _extracted: str | None
     ) -> None:
         """Append one answer (arguments: sgl_eval.runner.OnSampleScoredFn)."""
         question, repeat = self._names.get(example.id, (example.id, repeat))
+        marked = self._marked(example, sample)
         answer = Answer(
             id=question,
             repeat=repeat,
-            mark=mark(
-                correct=score == 1.0, extracted=extracted, finish_reason=sample.finish_reason
-            ),
+            mark=marked.mark,
             expected=str(example.target),
-            extracted=None if extracted is None else _utf8(extracted),
+            extracted=None if marked.extracted is None else _utf8(marked.extracted),
             finish_reason=sample.finish_reason,
             prompt_tokens=sample.prompt_tokens,
             completion_tokens=sample.completion_tokens,
@@ -85,8 +93,22 @@ class AnswerLog:
             question=str(example.inputs["problem"]),
             response=_utf8(sample.text),
             level=self._levels.get(question),
+            note=marked.note,
         )
         self._append(answer)
+
+    def _marked(self, example: Example, sample: Sample) -> Marked:
+        """The mark of a sample, made once: sgl-eval asks for the score, and then hands it over."""
+        if self._latest is None or self._latest[0] is not sample:
+            made = mark_answer(
+                self._kind,
+                sample.text,
+                str(example.target),
+                finish_reason=sample.finish_reason,
+                question=str(example.inputs["problem"]),
+            )
+            self._latest = (sample, made)
+        return self._latest[1]
 
     def _append(self, answer: Answer) -> None:
         self._file.write(answer.model_dump_json().encode() + b"\n")

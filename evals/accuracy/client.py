@@ -19,6 +19,7 @@ from evals.accuracy.answer_log import AnswerLog, write_whole
 from evals.accuracy.data import DataSet
 from evals.accuracy.early_stop import end_when_told
 from evals.accuracy.files import ANSWERS, FAILURE, SUMMARY
+from evals.accuracy.marking.marker import KINDS
 from evals.accuracy.protocol import prepare
 from evals.accuracy.questions import DataError, Question
 from evals.accuracy.resume import carried
@@ -84,8 +85,9 @@ def _ask(
     cell: Path,
 ) -> bool:
     """Run sgl-eval over the questions; True when the server was given up."""
-    from sgl_eval import registry
+    from sgl_eval.runner import run_examples
 
+    from evals.accuracy.asking import aggregate_of, asking
     from evals.accuracy.samplers import GuardedSampler, listens
 
     guard = GuardedSampler(
@@ -96,19 +98,21 @@ def _ask(
     levels = {question.id: question.level for question in data.questions}
     kept = carried(cell)
     total = len(data.questions) * settings.repeats
-    with AnswerLog(cell, total=total, levels=levels, kept=kept) as log:
+    kind = KINDS[settings.benchmark]
+    with AnswerLog(cell, kind=kind, total=total, levels=levels, kept=kept) as log:
         if len(kept) == total:
             return False
         examples, names = _to_ask(data, settings.repeats, kept)
-        result = registry.get(settings.benchmark).run(
-            sampler=guard,
-            gen=_gen_config(settings),
-            n_repeats=1 if kept else settings.repeats,
-            num_examples=None,
+        repeats = 1 if kept else settings.repeats
+        result = run_examples(
+            settings.benchmark,
+            examples,
+            asking(settings.benchmark, guard, _gen_config(settings), prompt),
+            log.mark,
             num_threads=settings.concurrency,
-            predictions_writer=log.named(names),
-            load_examples=lambda _count: examples,
-            prompt_yaml=prompt,
+            n_repeats=repeats,
+            aggregate_fn=aggregate_of(repeats),
+            on_sample_scored=log.named(names),
         )
     if not kept:  # of a part of the samples it would say something else
         summary = {"aggregate": result.aggregate, "latency_s": result.latency}

@@ -23,6 +23,7 @@ from evals.accuracy.questions import (
     to_question,
     to_shot,
 )
+from evals.files import split_lines
 
 
 def sample(questions: Sequence[Question], size: int, seed: int) -> list[Question]:
@@ -247,7 +248,7 @@ def _read(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if file.suffix == ".parquet":
         yield from enumerate(_read_parquet(file), start=1)
         return
-    for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+    for number, line in enumerate(split_lines(file.read_bytes()), start=1):
         if not line.strip():
             continue
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from evals.files import split_lines
 from evals.job import Answer
 
 __all__ = [
@@ -37,6 +38,9 @@ class Protocol(BaseModel):
 
     Cells may be compared only when their `protocol_digest` is equal: it covers all that can
     move a score except the server (see :func:`evals.accuracy.protocol.protocol_digest`).
+
+    `grader` names the marker with its version, and `corrections` what it reads otherwise than
+    sgl-eval's graders; there is none where those marked by themselves.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +58,7 @@ class Protocol(BaseModel):
     prompt: str
     sgl_eval: str
     grader: str
+    corrections: list[str] = []
     ids_digest: str
     questions_digest: str
     protocol_digest: str
@@ -70,10 +75,11 @@ def read_answers(file: Path) -> tuple[list[Answer], bool]:
     Raises:
         BadFileError: A whole line is not an Answer.
     """
-    lines = file.read_bytes().split(b"\n")
-    cut = bool(lines[-1])  # a file that was written to its end ends in a newline
+    content = file.read_bytes()
+    lines = split_lines(content)
+    cut = bool(content) and not content.endswith(b"\n")
     answers = []
-    for number, line in enumerate(lines[:-1], start=1):
+    for number, line in enumerate(lines[:-1] if cut else lines, start=1):
         try:
             answers.append(Answer.model_validate_json(line))
         except ValidationError as error:

@@ -14,8 +14,8 @@ def mark(*, correct: bool, extracted: str | None, finish_reason: str | None) -> 
     """The outcome of one sample; a request without a usable response is never a wrong answer.
 
     Args:
-        correct: What sgl-eval's grader said.
-        extracted: The answer it found in the response, or None.
+        correct: What the marker said.
+        extracted: The answer that it read in the response; None, or blank, where there is none.
         finish_reason: ``stop`` and ``length`` are the two ways in which a generation ends by
             itself; all others (sgl-eval's ``error``, a server's ``abort``, none) are errors.
     """
@@ -25,7 +25,7 @@ def mark(*, correct: bool, extracted: str | None, finish_reason: str | None) -> 
         return "correct"
     if finish_reason == "length":
         return "truncated"
-    return "no_answer" if extracted is None else "wrong"
+    return "wrong" if extracted is not None and extracted.strip() else "no_answer"
 
 
 def counts(answers: Sequence[Answer]) -> dict[str, int]:

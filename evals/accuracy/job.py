@@ -187,4 +187,11 @@ def _check_prompt(settings: AccuracySettings) -> list[str]:
             "with {examples} and few_shot_examples, or set few_shot 0"
         )
         return [problem]
+    if settings.few_shot and settings.api == "completion" and not settings.stop:
+        problem = (
+            "stop: a completion with worked examples goes on with a question of its own behind "
+            "the answer; give the text that begins one, here stop: "
+            f"[{json.dumps(template.question_head or chr(10) * 2)}]"
+        )
+        return [problem]
     return []

@@ -44,6 +44,11 @@ class Template:
         """True when worked examples can be written in."""
         return "{examples}" in self.user and isinstance(self.config.get("few_shot_examples"), dict)
 
+    @property
+    def question_head(self) -> str:
+        """The line with which each worked example begins, as a model begins one of its own."""
+        return str(self.config["few_shot_examples"]["template"]).partition("{problem}")[0].strip()
+
 
 def find_prompt(name: str) -> Path:
     """The file behind a prompt's name or file name.

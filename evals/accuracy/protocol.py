@@ -11,6 +11,7 @@ import yaml
 from evals.accuracy.answer_log import write_whole
 from evals.accuracy.data import DataSet, load_local, load_real, load_shots, shared_problem
 from evals.accuracy.files import PROMPT, PROTOCOL, Protocol
+from evals.accuracy.marking.marker import CORRECTIONS, marker
 from evals.accuracy.prompts import PROMPTS, find_prompt, load_template, with_shots
 from evals.accuracy.questions import DataError, digest
 from evals.accuracy.settings import AccuracySettings, shots_path
@@ -99,7 +100,6 @@ def _generation(settings: AccuracySettings) -> dict[str, Any]:
 def _protocol(settings: AccuracySettings, data: DataSet, prompt: dict[str, Any] | None) -> Protocol:
     import sgl_eval
 
-    sources = yaml.safe_load((sgl_eval.VENDORED_NS_ROOT / "SOURCES.yaml").read_text("utf-8"))
     content: dict[str, Any] = {
         "benchmark": settings.benchmark,
         "source": data.source,
@@ -112,7 +112,8 @@ def _protocol(settings: AccuracySettings, data: DataSet, prompt: dict[str, Any] 
         "few_shot": settings.few_shot,
         "prompt": "sgl-eval's own" if prompt is None else json.dumps(prompt, ensure_ascii=False),
         "sgl_eval": sgl_eval.__version__,
-        "grader": f"{sources['upstream_repo']}@{sources['synced_from_sha']}",
+        "grader": marker(),
+        "corrections": list(CORRECTIONS),
         "ids_digest": data.ids_digest(),
         "questions_digest": data.questions_digest(),
         "ids": [question.id for question in data.questions],

@@ -17,6 +17,7 @@ from typing import Any
 from evals.accuracy.data import DataSet
 from evals.accuracy.grades import mark
 from evals.accuracy.questions import DataError, Question, digest
+from evals.files import split_lines
 from evals.job import Answer
 
 
@@ -162,7 +163,7 @@ def _settings(gen: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, A
 
 def _read(path: Path, repeat: int) -> list[Answer]:
     found: list[Answer] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(split_lines(path.read_bytes()), start=1):
         try:
             found.append(_answer(json.loads(line), repeat))
         except (ValueError, KeyError, TypeError) as error:

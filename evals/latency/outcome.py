@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals.files import split_lines
 from evals.job import Outcome
 from evals.latency.checks import (
     Problem,
@@ -89,7 +90,7 @@ def read_run(file: Path) -> dict[str, Any]:
         BadRunError: It holds anything else, or lacks a field that is needed.
     """
     try:
-        lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+        lines = [line for line in split_lines(file.read_bytes()) if line.strip()]
         if len(lines) != 1:
             raise BadRunError(f"{file.name} holds {len(lines)} results instead of one")
         row = json.loads(lines[0])

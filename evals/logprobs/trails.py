@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evals.accuracy.questions import DataError, digest
 from evals.client import kept_failure
-from evals.files import read_lines
+from evals.files import read_lines, split_lines
 from evals.job import JobSettings, Outcome
 
 
@@ -87,7 +87,7 @@ def load_texts(path: str | None) -> list[Text]:
         Path(path) if path is not None else files("evals.logprobs").joinpath("texts/passages.jsonl")
     )
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(source.read_bytes())
     except OSError as error:
         raise DataError(f"{source}: cannot be read: {error.strerror}") from error
     texts: list[Text] = []

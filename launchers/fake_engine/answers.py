@@ -57,7 +57,7 @@ class AnswerBook:
         known: list[Known] = []
         for name in files:
             try:
-                lines = Path(name).read_text(encoding="utf-8").splitlines()
+                lines = Path(name).read_bytes().split(b"\n")  # JSON Lines end nowhere else
             except OSError as error:
                 raise AnswersError(f"{name}: {error.strerror}; see answers_file") from None
             for number, line in enumerate(lines, start=1):
@@ -126,7 +126,7 @@ def _letter(options: str, choice: str) -> str | None:
     return None if found is None else found[1]
 
 
-def _row(line: str, where: str) -> Known:
+def _row(line: bytes, where: str) -> Known:
     try:
         row = json.loads(line)
     except ValueError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from evals.accuracy.early_stop import Stop, tell_to_stop
 from evals.accuracy.files import Protocol, read_protocol
+from evals.files import split_lines
 from evals.job import Answer, Mark
 from pipeline.gate.evidence import Evidence, is_fraction
 from pipeline.gate.staged import decisions, design_of, is_over, keeps_floors, why
@@ -130,7 +131,7 @@ class StageWatch:
             return False
         whole = text.rfind(b"\n") + 1
         self._read += whole
-        for line in text[:whole].splitlines():
+        for line in split_lines(text[:whole]):
             answer = Answer.model_validate_json(line)
             self._marks.append((answer.id, answer.mark))
             self._asked[answer.id] += 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from evals.files import split_lines
 from launchers.machine.gpus import gpu_state
 from launchers.server.launch import Server
 from scripts.gpu_smoke.asking import post
@@ -75,7 +76,7 @@ def _itl(server: Server, out: Path) -> float:
          "--warmup-requests", "16", "--seed", "1", "--output", str(file)],
         check=True, timeout=120,
     )  # fmt: skip
-    row = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+    row = json.loads(split_lines(file.read_bytes())[-1])
     return round(float(row["median_itl_ms"]), 4)
 
 

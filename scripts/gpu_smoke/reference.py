@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evals.files import split_lines
+
 # Around the edges of kernels' blocks (16, 32, 64, 128 tokens), and as long as few-shot prompts are.
 _LENGTHS = (8, 16, 17, 32, 37, 64, 65, 129, 256, 512)
 _TOKENS = 16
@@ -36,7 +38,7 @@ def main() -> None:
 
 def prompts(tokenizer: Any) -> dict[str, list[int]]:  # noqa: ANN401
     """Token ids by name: a question as completion and as chat, and text of many lengths."""
-    lines = _PASSAGES.read_text(encoding="utf-8").splitlines()
+    lines = split_lines(_PASSAGES.read_bytes())
     text = " ".join(json.loads(line)["text"] for line in lines)
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) < max(_LENGTHS):

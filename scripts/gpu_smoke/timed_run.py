@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from evals.files import split_lines
+
 __all__ = ["enough", "newest", "started"]
 
 
@@ -65,7 +67,7 @@ def started(folder: Path | None) -> int:
     """How many launches were begun, by the events of a run."""
     if folder is None or not (folder / "events.jsonl").exists():
         return 0
-    lines = (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = split_lines((folder / "events.jsonl").read_bytes())
     count = 0
     for line in lines:
         try:

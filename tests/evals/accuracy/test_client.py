@@ -17,6 +17,7 @@ from evals import JOBS
 from evals.accuracy.client import main
 from evals.accuracy.files import ANSWERS, FAILURE, PROMPT, PROTOCOL, read_answers
 from evals.accuracy.job import AccuracySettings
+from evals.accuracy.marking.marker import CORRECTIONS
 from evals.job import Endpoint, Outcome
 from tests.evals.accuracy.chat_server import Reply, chat_server
 
@@ -301,7 +302,8 @@ def test_two_cells_of_one_protocol_have_one_digest_and_a_changed_one_another(
     assert first["protocol_digest"] == second["protocol_digest"]
     assert first["ids_digest"] == warmer.details["ids_digest"]
     assert first["protocol_digest"] != warmer.details["protocol_digest"]
-    assert first["grader"].startswith("NVIDIA/NeMo-Skills@645cf567")
+    assert first["grader"].startswith("servegate marker 2 over NVIDIA/NeMo-Skills@645cf567")
+    assert first["corrections"] == list(CORRECTIONS)
 
 
 def test_data_that_cannot_be_loaded_asks_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""How an answer's text is read and marked, the same for every arm."""
