@@ -236,6 +236,9 @@ def incomparable(one: Evidence, other: Evidence, metric: str) -> str:
             return f"not comparable: settings differ in {', '.join(differing)}"
     if not asks(metric):
         return ""
+    markers = {str(record.details.get("grader", "unknown")) for record in records}
+    if len(markers) > 1:
+        return f"not comparable: answers marked by different markers ({'; '.join(sorted(markers))})"
     for name in _DIGESTS:
         values = {record.details.get(name) for record in records}
         if None in values:

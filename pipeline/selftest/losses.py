@@ -242,6 +242,8 @@ def _incomparable(scene: Scene, one: Gated) -> Iterator[Case]:
                 (f"{digest} differs", changed(narrow, cells, details=other)),
                 (f"{digest} lost", changed(narrow, cells, details=without)),
             ]
+        marker = {**record.details, "grader": "another marker"}
+        made.append(("marked by another marker", changed(narrow, cells, details=marker)))
         fewer = {**narrow.answers, **{cell: narrow.answers[cell][1:] for cell in cells}}
         none = {**narrow.answers, **{cell: [] for cell in cells}}
         made += [

@@ -116,7 +116,7 @@ OTHER_NUMBERS = [
 NO_NUMBERS = [
     "", "I do not know.", r"\boxed{}", r"\boxed{ }", r"\boxed{\,}", r"\boxed{\text{}}", r"\boxed{?}",
     r"\boxed{...}", r"\boxed{\ldots}", r"\boxed{\quad}", r"\boxed{\text{ }}", r"\boxed{___}",
-    r"$\boxed{\phantom{0}}$", r"\boxed{\boxed{}}", r"The answer is \boxed{18",
+    r"\boxed{\boxed{}}", r"The answer is \boxed{18",
     "There are 18 of them.", "The answer is somewhere between 17 and 19.", "Is the answer 18?",
     "18 or 20", "####", "The answer is unclear: 18 or 20.",
 ]  # fmt: skip

@@ -11,10 +11,12 @@ from evals.accuracy.marking.text import boxes, innermost, without_wrappers
 __all__ = ["Choice", "choose", "labels_of", "letter_of"]
 
 _OPENED, _CLOSED = "\ue000", "\ue001"  # private characters, where a box begins and ends
+_MOST_STATEMENTS = 200  # of one text, its last ones; a model in a loop makes thousands
 _SHOWN = 80  # characters of a statement that are looked at
 
 _LABEL = re.compile(r"^[ \t]{0,4}\(?([A-Z])[).:][ \t]", re.MULTILINE)
 _ANY_LABEL = re.compile(r"(?<!\w)[A-Z][).:]")
+_LABELLED = re.compile(r"\(?[A-Z](?:[).:]|$)")
 
 _PLAIN = str.maketrans(
     {
@@ -57,7 +59,8 @@ _ANOTHER = re.compile(
 )
 _BEHIND = re.compile(
     r"[\s)]*(?:\n|[:.)](?=\s|\\|$)|,(?=\s)|;|-+\s|\(|=>|->|\u2192|"
-    r"(?:because|since|as|for|due|is|which|where|with|but)\b)"
+    r"(?:because|since|as|for|due|which|where|with|but)\b"
+    r"|is\b(?!\s+(?:not|wrong|incorrect|false|impossible)\b))"
 )
 
 
@@ -167,7 +170,7 @@ def _formal(flat: str) -> Iterator[tuple[str, bool]]:
     """What the text states formally, the last first, and whether to be strict with it."""
     places = [(found.start(), found.end(), True) for found in re.finditer(_OPENED, flat)]
     places += [(found.start(), found.end(), False) for found in _STATED.finditer(flat)]
-    for _, begin, is_box in sorted(places, reverse=True):
+    for _, begin, is_box in sorted(places, reverse=True)[:_MOST_STATEMENTS]:
         if is_box:
             end = flat.find(_CLOSED, begin)
             yield flat[begin : min(end, begin + _SHOWN) + 1], True
@@ -177,10 +180,10 @@ def _formal(flat: str) -> Iterator[tuple[str, bool]]:
 
 def _informal(flat: str) -> Iterator[str]:
     """What the text says of an answer, the last first, and lines that are a letter alone."""
-    for found in reversed(list(_SAID.finditer(flat))):
+    for found in reversed(list(_SAID.finditer(flat))[-_MOST_STATEMENTS:]):
         yield flat[found.end() : found.end() + _SHOWN].partition("\n")[0]
     lines = flat.strip().split("\n")
     if re.fullmatch(r"\W*[A-Za-z]\W*", lines[-1]):
         yield lines[-1].strip("( \t")
-    if len(lines) == 1 and len(_ANY_LABEL.findall(lines[0])) < 2:
+    if len(lines) == 1 and len(_ANY_LABEL.findall(lines[0])) < 2 and _LABELLED.match(lines[0]):
         yield lines[0][:_SHOWN]

@@ -46,8 +46,10 @@ CORRECTIONS = (
 _MOST_CHARACTERS = 1_000_000  # of a response; its end is kept
 _MOST_EXPRESSION = 300  # characters of an expression that sympy is given
 _MOST_POWER = 10_000  # product of the numbers behind a power sign
+_MOST_STATEMENTS = 200  # of one text, its last ones; a model in a loop makes thousands
 _SHOWN = 200  # characters of an extracted answer that are kept
 
+_GROWS = re.compile(r"\^|\\binom|\\choose")
 _HASHES = re.compile(r"####[ \t]*(?=(.{0,200}))")
 _SAID = re.compile(r"\banswer[ \t*_]*(?:is|:|=)[ \t*_:]*(?=(.{0,200}))", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
@@ -214,7 +216,7 @@ def _number(_labels: str, text: str, expected: str, *, ended: bool) -> _Reading 
 def _stated_number(text: str, expected: str) -> _Reading | None:
     """A number that is stated without a box, the last first; an expression needs one."""
     for pattern in (_HASHES, _SAID):
-        for found in reversed(list(pattern.finditer(text))):
+        for found in reversed(list(pattern.finditer(text))[-_MOST_STATEMENTS:]):
             line = found[1].strip()
             end = _SENTENCE_END.search(line)
             for said in (line, line[: end.start()] if end else line):
@@ -246,9 +248,21 @@ def _too_large(expression: str) -> str | None:
     """
     if len(expression) > _MOST_EXPRESSION:
         return f"{len(expression):,} characters are too many for an answer"
-    behind = re.split(r"\^|\*\*|\\binom|\\choose", expression, maxsplit=1)[1:]
+    flat = expression.replace("**", "^").translate(str.maketrans("()", "{}"))
+    behind = _GROWS.split(flat, maxsplit=1)[1:]
     numbers = [int(number) for part in behind for number in re.findall(r"\d+", part)]
-    factorials = [int(number) for number in re.findall(r"(\d+)\s*\}?\s*!", expression)]
-    if prod(max(1, number) for number in numbers) > _MOST_POWER or max(factorials, default=0) > 200:
+    factorial = re.search(r"(\d*)\s*!", flat)
+    few = factorial is None or (
+        not behind and flat.count("!") == 1 and 0 < len(factorial[1]) < 3  # 99! at most
+    )
+    if prod(max(1, number) for number in numbers) > _MOST_POWER or not few or _has_tower(flat):
         return "its powers are too large to be worked out"
     return None
+
+
+def _has_tower(expression: str) -> bool:
+    """Whether an exponent of a number has a power in it; groups are in braces."""
+    made = 1
+    while made:
+        expression, made = re.subn(r"\{[^{}^]*\}", "1", expression)
+    return re.search(r"[\d}]\s*\^\s*(?:\{|[-+]?\\?\w+\s*\^)", expression) is not None

@@ -39,7 +39,7 @@ _CHANGING = frozenset(
 _MOST_WORDS = 10
 
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
-_TOKEN = re.compile(r"(?P<word>[A-Za-z]+)(?:'s?)?\.?(?:\^ ?\(?-?\d\)?)?")
+_TOKEN = re.compile(r"(?P<word>[A-Za-z]+(?:'[A-Za-z]+)?)'?\.?(?:\^ ?\(?-?\d\)?)?")
 _BETWEEN = re.compile(r"[ /()*-]|per\b")
 _DEGREES = re.compile("\u00b0 ?[CF]?(?![A-Za-z])")
 _VOWEL = re.compile("[aeiouyAEIOUY]")

@@ -203,6 +203,25 @@ def test_gpqa_is_marked_by_letter(tmp_path: Path) -> None:
     assert f"{answer.expected}) right" in answer.question
 
 
+def test_answers_are_marked_by_servegates_marker_and_say_how_they_were_read(
+    tmp_path: Path,
+) -> None:
+    replies = {
+        0: "It is \\boxed{1\u2009\\text{pen}}.",
+        1: "It is \\boxed{2}\n\nQuestion: What is 7 + 1?\nAnswer: \\boxed{8}",
+        2: "It is \\boxed{}.",
+    }
+    settings = _settings(data=str(_gsm8k(tmp_path, 3)))
+    with chat_server(lambda _, body: Reply(replies[_number(body)])) as server:
+        outcome = _run(settings, server.base_url, tmp_path / "cell")
+    found = {a.id: a for a in read_answers(tmp_path / "cell" / ANSWERS)[0]}
+    assert [found[f"gsm8k-{n}"].mark for n in range(3)] == ["correct", "correct", "no_answer"]
+    assert found["gsm8k-1"].note == "read up to the model's own next question"
+    assert found["gsm8k-1"].response == replies[1]
+    assert found["gsm8k-0"].note is None
+    assert outcome.details["sgl_eval_aggregate"]["score"] == pytest.approx(2 / 3)
+
+
 def test_a_failed_request_is_an_error_not_a_wrong_answer(tmp_path: Path) -> None:
     def reply(_: int, body: dict[str, Any]) -> Reply:
         number = _number(body)

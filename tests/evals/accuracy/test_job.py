@@ -69,6 +69,15 @@ def test_the_studys_settings_are_sound(folder: Path) -> None:
         ({"benchmark": "gpqa"}, "no column 'Question', 'Correct Answer'"),
         ({"benchmark": "mmmu_pro"}, "data: mmmu_pro has images"),
         ({"stop": [""]}, "stop: an empty text"),
+        (
+            {"api": "completion", "few_shot": 1, "prompt": "question-answer"},
+            "stop: a completion with worked examples goes on with a question of its own behind the "
+            'answer; give the text that begins one, here stop: ["Question:"]',
+        ),
+        (
+            {"api": "completion", "few_shot": 2},
+            'here stop: ["Problem:"]',
+        ),
     ],
 )
 def test_a_mistake_is_found_before_anything_starts(
@@ -82,6 +91,22 @@ def test_a_mistake_is_found_before_anything_starts(
     assert len(problems) == 1, problems
     assert message in problems[0]
     assert "\n" not in problems[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"few_shot": 2, "stop": ["Question:"]},
+        {"few_shot": 2, "stop": ["\n\n"]},
+        {"few_shot": 2, "api": "chat"},
+        {"few_shot": 0},
+    ],
+)
+def test_only_worked_examples_of_a_completion_need_a_stop(
+    folder: Path, changes: dict[str, Any]
+) -> None:
+    given = {"data": str(folder), "api": "completion", "prompt": "question-answer"}
+    assert JOB.check(_settings(**given | changes)) == []
 
 
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:

@@ -223,6 +223,7 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "settings must not differ": gap_without("settings differ"),
     "the same questions: ids_digest": gap_without("ids_digest differs"),
     "the same way of asking: protocol_digest": gap_without("protocol_digest differs"),
+    "the same marker: grader": gap_without("marked by different markers"),
     "a record says which questions": gap_without("does not say its ids_digest"),
     "a record says how it asked": gap_without("does not say its protocol_digest"),
     "the same questions on both sides": gap_without("asked on one side only"),
