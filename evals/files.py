@@ -1,4 +1,4 @@
-"""Files with one JSON object a line (JSON Lines), each a whole model or an error that names its line.
+"""JSON Lines: one object a line, each a whole model or an error that names its line.
 
 A line ends at a newline byte and nowhere else: JSON strings may hold every other separator of
 Unicode (U+2028, U+0085, ...), at which ``str.splitlines`` parts them.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import yaml
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from sgl_eval.runner import SampleFn
     from sgl_eval.types import ExampleResult, GenConfig
 
-    from evals.accuracy.samplers import Sampler
+    from evals.accuracy.samplers import GuardedSampler
 
 __all__ = ["aggregate_of", "asking"]
 
 
-def asking(benchmark: str, sampler: Sampler, gen: GenConfig, prompt: Path | None) -> SampleFn:
+def asking(
+    benchmark: str, sampler: GuardedSampler, gen: GenConfig, prompt: Path | None
+) -> SampleFn:
     """What asks one question once.
 
     Args:
@@ -37,13 +39,11 @@ def asking(benchmark: str, sampler: Sampler, gen: GenConfig, prompt: Path | None
 
     path = _default_prompt(benchmark) if prompt is None else prompt
     if KINDS[benchmark].name == "choice":
-        asker: SampleFn = _multichoice.make_sample_fn(sampler, gen, path)
-        return asker
+        return cast("SampleFn", _multichoice.make_sample_fn(sampler, gen, path))
     system = yaml.safe_load(path.read_text(encoding="utf-8")).get("system")
     if system is not None:
         gen = replace(gen, system_message=system.format())
-    asker = _math.make_sample_fn(sampler, gen, path)
-    return asker
+    return cast("SampleFn", _math.make_sample_fn(sampler, gen, path))
 
 
 def aggregate_of(repeats: int) -> Callable[[list[ExampleResult]], dict[str, float]] | None:

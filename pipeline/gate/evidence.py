@@ -236,15 +236,8 @@ def incomparable(one: Evidence, other: Evidence, metric: str) -> str:
             return f"not comparable: settings differ in {', '.join(differing)}"
     if not asks(metric):
         return ""
-    markers = {str(record.details.get("grader", "unknown")) for record in records}
-    if len(markers) > 1:
-        return f"not comparable: answers marked by different markers ({'; '.join(sorted(markers))})"
-    for name in _DIGESTS:
-        values = {record.details.get(name) for record in records}
-        if None in values:
-            return f"not comparable: a record does not say its {name}"
-        if len(values) > 1:
-            return f"not comparable: {name} differs between the records"
+    if otherwise := _asked_otherwise(records):
+        return f"not comparable: {otherwise}"
     ids = [side.questions() for side in (one, other)]
     if one.stopped() is not None or other.stopped() is not None:
         # Asked in one order: whoever was stopped first has the fewer of the same questions.
@@ -254,6 +247,20 @@ def incomparable(one: Evidence, other: Evidence, metric: str) -> str:
         differing_ids = ids[0] ^ ids[1]
     if differing_ids:
         return f"not comparable: {len(differing_ids)} questions were asked on one side only"
+    return ""
+
+
+def _asked_otherwise(records: Sequence[Record]) -> str:
+    """Why answers were asked or marked in ways that differ; "" if they were not."""
+    markers = sorted({str(record.details.get("grader", "unknown")) for record in records})
+    if len(markers) > 1:
+        return f"answers marked by different markers ({'; '.join(markers)})"
+    for name in _DIGESTS:
+        values = {record.details.get(name) for record in records}
+        if None in values:
+            return f"a record does not say its {name}"
+        if len(values) > 1:
+            return f"{name} differs between the records"
     return ""
 
 

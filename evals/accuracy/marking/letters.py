@@ -1,4 +1,4 @@
-r"""The letter that an answer chooses: out of boxes and of sentences that state it, never of words."""
+"""The letter that an answer chooses, from boxes and sentences that state it, not from words."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _VERSION = 2
 """1 was sgl-eval's own marking. To be counted up with every change that can move a mark."""
 
 CORRECTIONS = (
-    "a letter is a choice only where it stands for itself, is stated last, and is among the choices",
+    "a letter counts only where it stands for itself, is stated last, and is one of the choices",
     "a number is read with its units, currency, separators and digits of any script",
     "an empty box is no answer; the last box that holds something is read",
     "an answer ends where the model asks a next question of its own",

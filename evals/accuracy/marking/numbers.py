@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from evals.accuracy.marking.text import without_wrappers
-from evals.accuracy.marking.units import ends_in_unit, scale_of
+from evals.accuracy.marking.units import ends_in_unit, scale_of, words
 
 __all__ = ["MOST_CHARACTERS", "is_expression", "number_values", "same_number"]
 
@@ -34,6 +34,7 @@ _SAME = str.maketrans(
         "\u00ba": "\u00b0",
     }
 )
+_INSTEAD = {"Zs": " ", "Zl": " ", "Zp": " ", "Sc": ""}  # by category: spaces, currency signs
 _SUPERSCRIPTS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207a\u207b]+")
 _PLAIN_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 
@@ -85,10 +86,10 @@ _BEFORE = re.compile(
 # Words before a number that say how much of what it is, such as "Janet makes": any but those with
 # which the number is a bound, a part or an operand.
 _SAID = re.compile(r"(?:[A-Za-z][A-Za-z']{1,30} ){1,8}(?=[-+.\d])")
-_BOUNDING = frozenset(
+_BOUNDING = words(
     "not no never least most more less fewer than under over above below up to between from or "
     "until except without if by at of per plus minus times half sqrt root log ln sin cos tan exp "
-    "mod negative isn't aren't wasn't cannot can't".split()
+    "mod negative isn't aren't wasn't cannot can't"
 )
 _NAMED = re.compile(r"[A-Za-z][A-Za-z'() ]{0,80}?(?::| is| are| was| were| equals) (?P<value>.+)")
 _MINUS = re.compile(r"(?:negative|minus)\s+", re.IGNORECASE)
@@ -139,7 +140,7 @@ def _plain(text: str) -> str:
     text = _INVISIBLE.sub("", text).translate(_SAME)
     text = _SUPERSCRIPTS.sub(lambda found: "^" + found[0].translate(_PLAIN_SUPERSCRIPT), text)
     if not text.isascii():
-        text = "".join(_ascii(character) for character in text)
+        text = "".join(c if c.isascii() else _ascii(c) for c in text)
     text = without_wrappers(text)
     for pattern, plain in _LATEX:
         text = pattern.sub(plain, text)
@@ -149,17 +150,13 @@ def _plain(text: str) -> str:
 
 def _ascii(character: str) -> str:
     """One character in ASCII where it has such a meaning: digits, full width, ½, spaces."""
-    if character.isascii():
-        return character
     code, category = ord(character), unicodedata.category(character)
+    if category in _INSTEAD:
+        return " cents" if character == "\u00a2" else _INSTEAD[category]
     if category == "Nd":
         return str(unicodedata.decimal(character))
     if 0xFF01 <= code <= 0xFF5E:
         return chr(code - 0xFEE0)
-    if category in ("Zs", "Zl", "Zp"):
-        return " "
-    if category == "Sc":
-        return " cents" if character == "\u00a2" else ""
     if category == "No" and "fraction" in unicodedata.decomposition(character):
         return " " + unicodedata.normalize("NFKC", character).replace("\u2044", "/")
     return character

@@ -1,4 +1,4 @@
-r"""Which part of a response is its answer: boxes, the end of a thought, the model's own next question.
+r"""The part of a response that is its answer: boxes, what follows a thought, no next question.
 
 Everything here is linear in the length of the text.
 """

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ends_in_unit", "scale_of"]
+__all__ = ["ends_in_unit", "scale_of", "words"]
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, which are a list that way."""
+    return frozenset(text.split())
+
 
 _SCALES = {
     "k": 10**3,
@@ -24,17 +30,18 @@ _SCALE = re.compile(rf" ?({'|'.join(_SCALES)})(?![A-Za-z])")
 # A letter alone is a variable (5x), unless it is the symbol of a unit that problems ask for.
 _LETTERS = frozenset("mgshLlJNWVAKCF")
 # Two letters are a product (5xy), unless they are such a symbol.
-_SYMBOLS = frozenset(
+_SYMBOLS = words(
     "km cm mm nm kg mg lb oz ft in yd mi hr ml mL dL cL cc Hz Pa eV GB MB KB TB kB am pm sq cu pc "
     "ea dl qt pt kJ kW MW kN kV ms ns us bp hrs lbs yds pts pcs qts mph kph kmh rpm Mbps kWh kcal "
-    "cal min mins sec secs ppm mol".split()
+    "cal min mins sec secs ppm mol"
 )
-_SHORT_WORDS = frozenset(["of", "per", "a", "an", "on", "in", "by", "at", "up", "he", "she", "it"])
+_SHORT_WORDS = words("of per a an on in by at up he she it")
 # With one of these the text says something else than the number before it.
-_CHANGING = frozenset(
+_CHANGING = words(
     "or to than not is are was half halves third thirds fourth fourths fifth fifths plus minus "
-    "squared cubed negative if but between sqrt log sin cos tan exp one two three four five six seven eight nine ten hundred thousand million billion "
-    "wrong incorrect unless until".split()
+    "squared cubed negative if but between sqrt log sin cos tan exp one two three four five six "
+    "seven eight nine ten hundred thousand million billion "
+    "wrong incorrect unless until"
 )
 _MOST_WORDS = 10
 

@@ -71,8 +71,7 @@ def test_the_studys_settings_are_sound(folder: Path) -> None:
         ({"stop": [""]}, "stop: an empty text"),
         (
             {"api": "completion", "few_shot": 1, "prompt": "question-answer"},
-            "stop: a completion with worked examples goes on with a question of its own behind the "
-            'answer; give the text that begins one, here stop: ["Question:"]',
+            'behind the answer; give the text that begins one, here stop: ["Question:"]',
         ),
         (
             {"api": "completion", "few_shot": 2},

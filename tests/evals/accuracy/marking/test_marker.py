@@ -5,14 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
 from evals.accuracy.marking.marker import KINDS, mark_answer, marked_anew, marker
 from evals.job import Answer
-from tests.evals.marking_forms import LETTERS, NO_LETTERS, NO_NUMBERS, NUMBERS, OTHER_NUMBERS
 
+FORMS = tomllib.loads((Path(__file__).parent / "data" / "marking_forms.toml").read_text("utf-8"))
+LETTERS, NUMBERS = FORMS["letters"], FORMS["numbers"]
+NO_LETTERS, NO_NUMBERS = FORMS["not"]["letters"], FORMS["not"]["answers"]
 GPQA, GSM8K = KINDS["gpqa"], KINDS["gsm8k"]
 CHOICES = "Which one?\n\nA) 1 kg\nB) 2 kg\nC) 3 kg\nD) 4 kg"
 
@@ -93,7 +97,7 @@ def test_a_number_in_a_box_is_read_in_every_form() -> None:
     assert _wrong(NUMBERS, r"It is \boxed{?} then.", "gsm8k") == []
 
 
-@pytest.mark.parametrize(("content", "expected"), OTHER_NUMBERS)
+@pytest.mark.parametrize(("content", "expected"), FORMS["not"]["numbers"])
 def test_another_number_stays_wrong(content: str, expected: str) -> None:
     found = mark_answer(GSM8K, f"\\boxed{{{content}}}", expected, finish_reason="stop")
     assert (found.mark, found.extracted) == ("wrong", content)
@@ -141,11 +145,18 @@ def test_a_failed_request_is_an_error_whatever_it_says(reason: str | None) -> No
 @pytest.mark.parametrize(
     "next_question",
     [
-        "Question: A shop sells 3 pens a day.\nAnswer:", "\nQ: How many?\nA:", "Problem:\nA car",
-        "**Question 2:** Tom", "### Problem 3\nTom", "Question 12\nTom", "Human: And then?",
-        "Next question: Tom", "<|im_end|>\n<|im_start|>user\nTom", "</s>Tom",
+        "Question: A shop sells 3 pens a day.\nAnswer:",
+        "\nQ: How many?\nA:",
+        "Problem:\nA car",
+        "**Question 2:** Tom",
+        "### Problem 3\nTom",
+        "Question 12\nTom",
+        "Human: And then?",
+        "Next question: Tom",
+        "<|im_end|>\n<|im_start|>user\nTom",
+        "</s>Tom",
     ],
-)  # fmt: skip
+)
 def test_the_models_own_next_question_is_not_read(next_question: str) -> None:
     text = f"6 + 12 = 18. \\boxed{{18}}\n{next_question} 3*5 = \\boxed{{15}}"
     found = mark_answer(GSM8K, text, "18", finish_reason="length")
@@ -181,16 +192,34 @@ def test_what_is_no_number_is_compared_as_an_expression(
 @pytest.mark.parametrize(
     "text",
     [
-        "\\boxed{" * 100_000, "Answer: " * 100_000, "The final answer is " * 50_000,
-        "Answer: C or A, " * 50_000, "{" * 500_000, "\\boxed{" + "A " * 200_000 + "}",
-        "\\boxed{" + "9" * 300_000 + "}", "Question: " * 50_000, "Question:\n" * 50_000,
-        "#### " * 100_000, " " * 1_000_000, "*" * 500_000, "\\text{" * 100_000,
-        "\\boxed{9^{9^{9^{9}}}}", "\\boxed{((9^{999})^{999})^{999}}", "\\boxed{99999999!}",
-        "\\boxed{\\binom{99999999}{4999999}}", "\\boxed{1e999 + 1}", "answer is (" * 80_000,
-        "\\boxed{" + "1 " * 90 + "}", "\\boxed{" + "(" * 199 + "}", "\\boxed{" + "x " * 99 + "}",
-        "Answer:" + " \n" * 300_000, "\\boxed" * 150_000, "A) " * 300_000, "_" * 500_000,
+        "\\boxed{" * 100_000,
+        "Answer: " * 100_000,
+        "The final answer is " * 50_000,
+        "Answer: C or A, " * 50_000,
+        "{" * 500_000,
+        "\\boxed{" + "A " * 200_000 + "}",
+        "\\boxed{" + "9" * 300_000 + "}",
+        "Question: " * 50_000,
+        "Question:\n" * 50_000,
+        "#### " * 100_000,
+        " " * 1_000_000,
+        "*" * 500_000,
+        "\\text{" * 100_000,
+        "\\boxed{9^{9^{9^{9}}}}",
+        "\\boxed{((9^{999})^{999})^{999}}",
+        "\\boxed{99999999!}",
+        "\\boxed{\\binom{99999999}{4999999}}",
+        "\\boxed{1e999 + 1}",
+        "answer is (" * 80_000,
+        "\\boxed{" + "1 " * 90 + "}",
+        "\\boxed{" + "(" * 199 + "}",
+        "\\boxed{" + "x " * 99 + "}",
+        "Answer:" + " \n" * 300_000,
+        "\\boxed" * 150_000,
+        "A) " * 300_000,
+        "_" * 500_000,
     ],
-)  # fmt: skip
+)
 def test_marking_ends_soon_whatever_the_text(text: str) -> None:
     began = time.process_time()
     for kind, expected in ((GSM8K, "18"), (GPQA, "C")):
@@ -212,15 +241,25 @@ def test_what_is_too_long_is_said_to_be() -> None:
 def test_answers_of_another_marker_are_marked_anew_and_failed_requests_stay_errors() -> None:
     def answer(key: str, response: str, reason: str) -> Answer:
         return Answer(
-            id=key, repeat=0, mark="error" if reason == "error" else "wrong", expected="C",
-            extracted="I", finish_reason=reason, prompt_tokens=1, completion_tokens=1,
-            started_at=None, ended_at=None, question=CHOICES, response=response,
-        )  # fmt: skip
+            id=key,
+            repeat=0,
+            mark="error" if reason == "error" else "wrong",
+            expected="C",
+            extracted="I",
+            finish_reason=reason,
+            prompt_tokens=1,
+            completion_tokens=1,
+            started_at=None,
+            ended_at=None,
+            question=CHOICES,
+            response=response,
+        )
 
     old = [
         answer("a", r"The final answer is $\boxed{C}$. I hope it is correct.", "stop"),
-        answer("b", r"\boxed{}", "stop"), answer("c", "", "error"),
-    ]  # fmt: skip
+        answer("b", r"\boxed{}", "stop"),
+        answer("c", "", "error"),
+    ]
     new = marked_anew(old, "gpqa")
     assert [one.mark for one in new] == ["correct", "no_answer", "error"]
     assert [one.extracted for one in new] == ["C", None, "I"]
