@@ -16,7 +16,7 @@ _SHOWN = 80  # characters of a statement that are looked at
 
 _LABEL = re.compile(r"^[ \t]{0,4}\(?([A-Z])[).:][ \t]", re.MULTILINE)
 _ANY_LABEL = re.compile(r"(?<!\w)[A-Z][).:]")
-_LABELLED = re.compile(r"\(?[A-Z](?:[).:]|$)")
+_LABELLED = re.compile(r"(?:[Oo]ption |[Cc]hoice )?\(?[A-Z](?:[).:]|$)")
 
 _PLAIN = str.maketrans(
     {
@@ -24,7 +24,7 @@ _PLAIN = str.maketrans(
         **dict.fromkeys("\u00a0\u2009\u202f\u3000", " "),
         **dict.fromkeys("\u200b\u2060\ufeff\u00ad*`$", ""),
         **dict.fromkeys("\u2018\u2019\u201c\u201d", '"'),
-        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
         _OPENED: "",
         _CLOSED: "",
     }
@@ -34,31 +34,36 @@ _LOCAL = str.maketrans("أبجدঅবডঢ", "ABCDABCD")
 _TYPESET = re.compile(r"\\[,;:! ()\[\]]|(?<!\\)[{}]|~|</?[a-z]{1,6}>")
 _UNDERSCORES = re.compile(r"(?<!\w)_{1,2}|_{1,2}(?!\w)")
 
+_IS = r"(?:is|would be|must be|should be)(?:[ \t]+(?:therefore|thus|hence|likely|indeed))?"
 _STATED = re.compile(
-    r"\b(?:answer|ans)(?:[ \t]*\([^()\n]{0,20}\))?[ \t]*(?::|=|->|\u2192|\u21d2)[ \t]*\n?[ \t]*"
+    r"(?:\b(?:answer|ans)\b|\u7b54\u6848)[\"']?(?:[ \t]*\([^()\n]{0,20}\))?"
+    r"[ \t]*(?::|=|->|\u2192|\u21d2)[ \t]*\n?[ \t]*"
     r"|^#{1,6}[ \t]*(?:final |correct )?answer[ \t]*\n+[ \t]*"
     r"|\b(?:final|correct|right|best)[ \t]+(?:answer|choice|option)[ \t]+"
-    r"(?:is|would be|must be|should be)(?:[ \t]*:)?[ \t]*\n?[ \t]*",
+    rf"{_IS}(?:[ \t]*:)?[ \t]*\n?[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
 _SAID = re.compile(
-    r"\banswer[ \t]+(?:is|would be|must be|should be)(?:[ \t]*:)?[ \t]*"
+    rf"\banswer[ \t]+(?:to (?:this|the) (?:question|problem) )?{_IS}(?:[ \t]*:)?[ \t]*"
     r"|\b(?:choose|select|pick|go with)[ \t]+"
     r"|\b(?=(?:option|choice)[ \t]+\(?[A-Z]\)?[ \t]+(?:is|must be)[ \t]+(?:the[ \t]+)?"
-    r"(?:correct|right|best|answer))",
+    r"(?:correct|right|best|answer))"
+    r"|(?<![\w(])(?=\(?[A-Z]\)?[ \t]+is[ \t]+the[ \t]+(?:correct|right|best)[ \t]+"
+    r"(?:answer|option|choice)\b)",
     re.IGNORECASE,
 )
 _LETTER = re.compile(
-    rf"\s*(?:(?:(?:the|is|option|choice|letter|answer|final|correct|best)\b|[:{_OPENED}])\s*)*"
+    rf"\s*(?:(?:(?:the|it|is|option|choice|letter|answer|final|correct|best)\b|[:{_OPENED}])\s*)*"
     rf'(?P<open>[(\[<"]?)\s?(?P<letter>[A-Za-z])(?P<close>\s?[)\]>"{_CLOSED}]?)(?P<rest>.*)',
     re.DOTALL | re.IGNORECASE,
 )
-_ENDS = re.compile(rf'[\s.,;:!{_CLOSED})\]"]*(?:\n.*)?', re.DOTALL)
+_ENDS = re.compile(r"(?![_^=+#<>'-])[^\w\\]*(?:\n.*)?", re.DOTALL)
 _ANOTHER = re.compile(
-    rf"[\s{_CLOSED}]*(?:,|/|&|\\&|;|\bor\b|\band\b|\+)\s*(?:or\s|and\s)?\(?([A-Z])(?![\w^'])"
+    rf"[\s{_CLOSED}]*(?:,|/|&|\\&|\bor\b|\band\b|\+)\s*(?:or\s|and\s)?\(?([A-Z])"
+    r"(?![\w^']|\s+(?:is|are|was|would|cannot|does)\b)"
 )
 _BEHIND = re.compile(
-    r"[\s)]*(?:\n|[:.)](?=\s|\\|$)|,(?=\s)|;|-+\s|\(|=>|->|\u2192|"
+    r"[\s)]*(?:\n|[:.)](?=\s|\\|$)|,(?=\s)|;|-+\s|\u2014|\(|=>|->|\u2192|\\(?:right|R)arrow|"
     r"(?:because|since|as|for|due|which|where|with|but)\b"
     r"|is\b(?!\s+(?:not|wrong|incorrect|false|impossible)\b))"
 )
@@ -133,8 +138,9 @@ def letter_of(fragment: str, labels: str, *, strict: bool) -> Choice | None:
         rest = found["rest"]
     upper = letter.upper()
     another = _ANOTHER.match(rest)
-    if another is not None and another[1] in labels and letter.isupper():
-        return Choice(letter=fragment.strip()[:40], note="names more than one choice")
+    if another is not None and letter.isupper() and {letter, another[1]} <= set(labels):
+        named = fragment.translate(_PLAIN).strip()[:40]
+        return Choice(letter=named, note="names more than one choice")
     alone = _ENDS.fullmatch(rest) is not None
     parted = alone or (bracketed and not rest[:1].isalnum() and rest[:1] != "_")
     if letter.isupper() and not parted:
@@ -154,7 +160,7 @@ def letter_of(fragment: str, labels: str, *, strict: bool) -> Choice | None:
 
 def _flat(text: str) -> str:
     """The text without typesetting, its boxes between private characters."""
-    text = text.translate(_PLAIN)
+    text = text.replace("\\$", "").translate(_PLAIN)
     pieces: list[str] = []
     at = 0
     for box in innermost(boxes(text)):

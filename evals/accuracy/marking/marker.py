@@ -52,7 +52,8 @@ _SHOWN = 200  # characters of an extracted answer that are kept
 _GROWS = re.compile(r"\^|\\binom|\\choose")
 _HASHES = re.compile(r"####[ \t]*(?=(.{0,200}))")
 _SAID = re.compile(r"\banswer[ \t*_]*(?:is|:|=)[ \t*_:]*(?=(.{0,200}))", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+_NOT_KEPT = re.compile(r"\s*|\(sha256 [0-9a-f]+\)")
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|,(?=\s(?!or\b|and\b)[a-z])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +153,13 @@ def marked_anew(answers: Iterable[Answer], benchmark: str) -> list[Answer]:
 
     Raises:
         KeyError: The benchmark is none of :data:`KINDS`.
+        ValueError: An answer's text was not kept: a kept record may have a digest in its place.
     """
     kind = KINDS[benchmark]
     made = []
     for answer in answers:
+        if answer.extracted and _NOT_KEPT.fullmatch(answer.response):
+            raise ValueError(f"the text of {answer.id}, repeat {answer.repeat}, was not kept")
         found = mark_answer(
             kind,
             answer.response,
@@ -184,10 +188,11 @@ def _reading(labels: str, text: str, expected: str, *, ended: bool) -> tuple[_Re
     """What is read of a response, and whether it is cut before a next question."""
     for part, in_earnest in parts(text):
         for candidate in without_run_on(part):
+            run_on = len(candidate) < len(part)  # the model was done with this answer
             read = _choice if labels else _number
-            reading = read(labels, candidate, expected, ended=ended and in_earnest)
+            reading = read(labels, candidate, expected, ended=(ended or run_on) and in_earnest)
             if reading is not None:
-                return reading, len(candidate) < len(part)
+                return reading, run_on
     return None, False
 
 

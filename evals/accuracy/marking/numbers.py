@@ -40,7 +40,9 @@ _PLAIN_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456
 
 # LaTeX that stands for one plain character, or for space.
 _LATEX = (
+    (re.compile(r"\{\s*\{([^{}]*)\}\s*\}"), r"{\1}"),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\^\s*\{?\s*(st|nd|rd|th)\s*\}?(?![A-Za-z])"), r"\1"),
     (re.compile(r"\{\.\}"), "."),
     (re.compile(r"\\!|\\(?:displaystyle|,\\!)"), ""),
     (re.compile(r"\\(?:[,;:> ~\\()\[\]]|(?:q?quad|thinspace|enspace)(?![A-Za-z]))|~"), " "),
@@ -80,7 +82,7 @@ _PERCENT = re.compile(r"\s?(?:%|percent\b|per cent\b|pct\b|percentage points?\b)
 # What may stand before a number without changing it.
 _BEFORE = re.compile(
     r"(?:about|approximately|approx\.?|around|roughly|exactly|only|just|a total of|total of|total"
-    r"|the answer is|USD|EUR|GBP|INR|CNY|RMB|JPY|CAD|AUD|US|Rs\.?|~|:)\s*",
+    r"|the answer is|USD|EUR|GBP|INR|CNY|RMB|JPY|CAD|AUD|US|Rs\.?|~|:|#)\s*",
     re.IGNORECASE,
 )
 # Words before a number that say how much of what it is, such as "Janet makes": any but those with

@@ -50,7 +50,8 @@ _MOST_QUESTIONS = 16  # a model in a loop writes thousands; each is a text to be
 _WRAPPER = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|sl|sc|up|md|normal)?|emph|math(?:rm|bf|it|sf|tt|normal)"
     r"|boldsymbol|bm|pmb|mbox|hbox|operatorname\*?|underline|ensuremath|(?:display|text)style"
-    r"|rm|bf|it|left|right|[Bb]igg?[lr]?)(?![A-Za-z])[ \t]*"
+    r"|rm|bf|it|left|right|[Bb]igg?[lr]?|large|Large|LARGE|[Hh]uge|small|textsuperscript)"
+    r"(?![A-Za-z])[ \t]*|\\(?:text)?color[ \t]*\{[^{}]{0,40}\}|\\checkmark(?![A-Za-z])"
 )
 # Commands that print nothing, or dots and squares where an answer was to be.
 _PRINTS_NOTHING = re.compile(

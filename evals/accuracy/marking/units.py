@@ -33,7 +33,7 @@ _LETTERS = frozenset("mgshLlJNWVAKCF")
 _SYMBOLS = words(
     "km cm mm nm kg mg lb oz ft in yd mi hr ml mL dL cL cc Hz Pa eV GB MB KB TB kB am pm sq cu pc "
     "ea dl qt pt kJ kW MW kN kV ms ns us bp hrs lbs yds pts pcs qts mph kph kmh rpm Mbps kWh kcal "
-    "cal min mins sec secs ppm mol"
+    "cal min mins sec secs ppm mol kr"
 )
 _SHORT_WORDS = words("of per a an on in by at up he she it")
 # With one of these the text says something else than the number before it.
@@ -46,9 +46,13 @@ _CHANGING = words(
 _MOST_WORDS = 10
 
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
-_TOKEN = re.compile(r"(?P<word>[A-Za-z]+(?:'[A-Za-z]+)?)'?\.?(?:\^ ?\(?-?\d\)?)?")
+_TOKEN = re.compile(r"(?P<word>[^\W\d_]+(?:'[A-Za-z]+)?)'?\.?(?:\^ ?\(?-?\d\)?)?")
 _BETWEEN = re.compile(r"[ /()*-]|per\b")
 _DEGREES = re.compile("\u00b0 ?[CF]?(?![A-Za-z])")
+# Scales and a half in Chinese and Japanese, and Greek letters, which are variables.
+_OTHER_SCRIPTS_CHANGING = re.compile(
+    "[\u4e07\u842c\u4ebf\u5104\u5343\u767e\u5146\u534a\u0370-\u03ff]"
+)
 _VOWEL = re.compile("[aeiouyAEIOUY]")
 
 
@@ -88,6 +92,8 @@ def ends_in_unit(rest: str) -> bool:
 
 
 def _is_unit(word: str, *, attached: bool) -> bool:
+    if not word.isascii():
+        return not _OTHER_SCRIPTS_CHANGING.search(word)
     if len(word) == 1:
         return word in _LETTERS or (word == "a" and not attached)
     if word in _SYMBOLS:

@@ -13,6 +13,7 @@ import pytest
 
 from evals.accuracy.marking.marker import KINDS, mark_answer, marked_anew, marker
 from evals.job import Answer
+from tests.evals.accuracy.test_grades import answer
 
 FORMS = tomllib.loads((Path(__file__).parent / "data" / "marking_forms.toml").read_text("utf-8"))
 LETTERS, NUMBERS = FORMS["letters"], FORMS["numbers"]
@@ -239,7 +240,7 @@ def test_what_is_too_long_is_said_to_be() -> None:
 
 
 def test_answers_of_another_marker_are_marked_anew_and_failed_requests_stay_errors() -> None:
-    def answer(key: str, response: str, reason: str) -> Answer:
+    def old(key: str, response: str, reason: str) -> Answer:
         return Answer(
             id=key,
             repeat=0,
@@ -255,15 +256,22 @@ def test_answers_of_another_marker_are_marked_anew_and_failed_requests_stay_erro
             response=response,
         )
 
-    old = [
-        answer("a", r"The final answer is $\boxed{C}$. I hope it is correct.", "stop"),
-        answer("b", r"\boxed{}", "stop"),
-        answer("c", "", "error"),
+    given = [
+        old("a", r"The final answer is $\boxed{C}$. I hope it is correct.", "stop"),
+        old("b", r"\boxed{}", "stop"),
+        old("c", "", "error"),
     ]
-    new = marked_anew(old, "gpqa")
+    new = marked_anew(given, "gpqa")
     assert [one.mark for one in new] == ["correct", "no_answer", "error"]
     assert [one.extracted for one in new] == ["C", None, "I"]
-    assert [one.response for one in new] == [one.response for one in old]
+    assert [one.response for one in new] == [one.response for one in given]
+
+
+@pytest.mark.parametrize("text", ["", "(sha256 0123456789ab)"])
+def test_an_answer_without_its_text_cannot_be_marked_anew(text: str) -> None:
+    kept = answer("a", 0, "correct").model_copy(update={"extracted": "18", "response": text})
+    with pytest.raises(ValueError, match="the text of a, repeat 0, was not kept"):
+        marked_anew([kept], "gsm8k")
 
 
 def test_the_marker_names_all_that_can_move_a_mark() -> None:
