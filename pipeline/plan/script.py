@@ -81,8 +81,7 @@ def sgl_eval_differs(settings: AccuracySettings) -> list[str]:
         (settings.stages > 1, f"it asks everything; the job asked in {settings.stages} stages"),
         (
             True,
-            "it marks by its own graders, which servegate corrects (docs/accuracy.md), and counts "
-            "failed requests by rules of its own; servegate never as wrong answers",
+            "it marks answers and counts failed requests by rules of its own (docs/accuracy.md)",
         ),
     ]
     return [text for differs, text in asked if differs]
