@@ -263,6 +263,28 @@ def test_other_questions_or_another_protocol_are_not_compared(name: str, value: 
     assert name in one.reason
 
 
+@pytest.mark.parametrize(
+    ("other", "verdict", "reason"),
+    [
+        ("marker 2", Verdict.REGRESSED, "worse"),
+        ("marker 3", Verdict.MISSING, "marked by different markers (marker 2; marker 3)"),
+        (None, Verdict.MISSING, "marked by different markers (marker 2; unknown)"),
+    ],
+)
+def test_answers_of_two_markers_are_not_compared(
+    other: str | None, verdict: Verdict, reason: str
+) -> None:
+    made = make_run(make_plan_for_test(), mark=worse_by(10))
+    for arm in ("nccl", ARM):
+        for cell in made.cells(arm, 2, "gsm8k"):
+            grader = other if arm == ARM else "marker 2"
+            told = {} if grader is None else {"grader": grader}
+            made.change(cell, details={**made.records[cell].details, **told})
+    one = check(row(judged(made)), "score")
+    assert one.verdict is verdict
+    assert reason in one.reason
+
+
 def test_questions_asked_on_one_side_only_are_not_compared() -> None:
     made = make_run(make_plan_for_test())
     cell = made.cells(ARM, 2, "gsm8k")[0]
