@@ -158,6 +158,9 @@ def marked_anew(answers: Iterable[Answer], benchmark: str) -> list[Answer]:
     kind = KINDS[benchmark]
     made = []
     for answer in answers:
+        if answer.mark == "error":
+            made.append(answer)
+            continue
         if answer.extracted and _NOT_KEPT.fullmatch(answer.response):
             raise ValueError(f"the text of {answer.id}, repeat {answer.repeat}, was not kept")
         found = mark_answer(
@@ -168,7 +171,7 @@ def marked_anew(answers: Iterable[Answer], benchmark: str) -> list[Answer]:
             question=answer.question,
         )
         changes = {"mark": found.mark, "extracted": found.extracted, "note": found.note}
-        made.append(answer if answer.mark == "error" else answer.model_copy(update=changes))
+        made.append(answer.model_copy(update=changes))
     return made
 
 
