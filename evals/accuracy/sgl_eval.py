@@ -7,18 +7,19 @@ pipeline/report.py).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals.accuracy.answer_set import AnswerSet
 from evals.accuracy.data import DataSet
 from evals.accuracy.grades import mark
 from evals.accuracy.questions import DataError, Question, digest
-from evals.files import split_lines
 from evals.job import Answer
+from evals.json_rows import read_document, read_rows
+from evals.told_settings import flat, model_name, told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,31 +72,54 @@ def _level(meta: dict[str, Any]) -> str | None:
     return None
 
 
+TOOL = "sgl-eval"
 _OUTPUT = re.compile(r"^output-rs(\d+)\.jsonl$")
 _METRICS = "metrics.json"
 
-
-@dataclass(frozen=True, kw_only=True)
-class SglEvalRun:
-    """What one run folder of sgl-eval holds.
-
-    Attributes:
-        benchmark: Its name.
-        answers: Of all repeats.
-        settings: Of asking and sampling, under servegate's names.
-    """
-
-    benchmark: str
-    answers: list[Answer]
-    settings: Mapping[str, Any]
+# Of metrics.json. A preset's settings are among those of `gen`; its name, and the score that it
+# expects, are not. How many examples were asked shows in the questions themselves.
+_NOT_SETTINGS = (
+    r"name",
+    r"num_examples",
+    r"planned_examples",
+    r"completed_samples",
+    r"partial",
+    r"latency_seconds",
+    r"output_throughput_tps",
+    r"total_(completion|prompt)_tokens",
+    r"token_usage(\..*)?",
+    r"aggregate(\..*)?",
+    r"timestamp",
+    r"base_url",
+    r"preset\.(spec|path|benchmark|expected_score)",
+    r"model_preset\.(model_id|source)",
+    r"prompt\.(spec|path)",
+)
+_NAMES = {
+    "gen.": "",
+    "gen.extra_body.": "",
+    "gen.system_message": "system",
+    "prompt.yaml": "prompt",
+    "n_repeats": "repeats",
+    "num_threads": "concurrency",
+    "sgl_eval_version": "sgl_eval",
+    "ns_commit_sha": "grader",
+}
 
 
 def is_sgl_eval_run(folder: Path) -> bool:
-    """Whether a folder looks like one."""
-    return (folder / _METRICS).is_file() and bool(_outputs(folder))
+    """Whether a folder looks like one; NeMo-Skills gives its outputs the same names."""
+    metrics = folder / _METRICS
+    if not metrics.is_file() or not _outputs(folder):
+        return False
+    try:
+        content = read_document(metrics)
+    except DataError:
+        return True  # a damaged file is told of when it is read
+    return isinstance(content, dict) and ("gen" in content or "n_repeats" in content)
 
 
-def read_sgl_eval_run(folder: Path) -> SglEvalRun:
+def read_sgl_eval_run(folder: Path) -> AnswerSet:
     """Read a run folder of sgl-eval.
 
     Raises:
@@ -112,9 +136,15 @@ def read_sgl_eval_run(folder: Path) -> SglEvalRun:
             f"{folder}: holds {len(answers)} samples, and {_METRICS} says {planned}; a part of a "
             "run cannot be compared"
         )
-    return SglEvalRun(
-        benchmark=metrics["name"], answers=answers, settings=_settings(metrics["gen"], metrics)
-    )
+    if metrics.get("partial"):
+        raise DataError(
+            f"{folder}: {_METRICS} says that the run was interrupted; a part of a run cannot be "
+            "compared"
+        )
+    settings = told(flat(metrics), not_settings=_NOT_SETTINGS, names=_NAMES)
+    if "model" in settings:
+        settings["model"] = model_name(settings["model"])
+    return AnswerSet(tool=TOOL, benchmark=metrics["name"], answers=answers, settings=settings)
 
 
 def _outputs(folder: Path) -> dict[int, Path]:
@@ -128,13 +158,11 @@ def _outputs(folder: Path) -> dict[int, Path]:
 
 def _metrics(folder: Path) -> dict[str, Any]:
     path = folder / _METRICS
+    metrics = read_document(path)
+    needed = {"name": str, "n_repeats": int, "num_examples": int, "gen": dict}
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        needed = {"name": str, "n_repeats": int, "num_examples": int, "gen": dict}
         wrong = [key for key, kind in needed.items() if not isinstance(metrics[key], kind)]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(f"{path}: is no metrics.json of sgl-eval: {error!r}") from error
     if wrong:
         raise DataError(f"{path}: {', '.join(wrong)} is not of the expected type")
@@ -142,30 +170,11 @@ def _metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _settings(gen: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    extra = gen.get("extra_body") or {}
-    kwargs = gen.get("chat_template_kwargs")
-    return {
-        "temperature": gen.get("temperature"),
-        "top_p": gen.get("top_p"),
-        "top_k": extra.get("top_k"),
-        "min_p": gen.get("min_p"),
-        "max_tokens": gen.get("max_tokens"),
-        "stop": extra.get("stop", []),
-        "seed": gen.get("seed"),
-        "system": gen.get("system_message"),
-        "chat_template_kwargs": {} if kwargs is None else kwargs,
-        "repeats": metrics["n_repeats"],
-        "concurrency": metrics.get("num_threads"),
-        "sgl_eval": metrics.get("sgl_eval_version"),
-    }
-
-
 def _read(path: Path, repeat: int) -> list[Answer]:
     found: list[Answer] = []
-    for number, line in enumerate(split_lines(path.read_bytes()), start=1):
+    for number, row in read_rows(path):
         try:
-            found.append(_answer(json.loads(line), repeat))
+            found.append(_answer(row, repeat))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}:{number}: is no sample of sgl-eval: {error!r}") from error
     return found

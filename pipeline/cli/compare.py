@@ -1,33 +1,33 @@
-"""`servegate compare`: two folders of answers, side by side."""
+"""`servegate compare`: two folders or files of results, side by side."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from evals.latency.results import BENCH_METRICS
 from pipeline.cli.console import endings, stdout
 from pipeline.compare import (
+    DEFAULT_METRICS,
     Comparison,
+    Given,
     NothingToCompare,
     Rules,
     Side,
+    compare_loads,
     judge_sides,
     matched,
-    read_sides,
+    read_given,
 )
-from pipeline.compare.text import flip_lines, pairing_document, pairing_lines
-from pipeline.gate.model import EXIT_CODES, worst
+from pipeline.compare.text import flip_lines
+from pipeline.compare.wording import answers_document, answers_lines, load_document, load_lines
+from pipeline.gate.model import EXIT_CODES, Verdict, worst
 from pipeline.records.record import RecordError, write_atomic
-from pipeline.report.tables import MARKS
 
 __all__ = ["compare"]
-
-_Compared = tuple[Side, Side, Comparison]
 
 
 def compare(  # noqa: PLR0913, PLR0917 - typer makes an option of each
@@ -42,7 +42,8 @@ def compare(  # noqa: PLR0913, PLR0917 - typer makes an option of each
         typer.Option(
             min=0.0001,
             max=0.9999,
-            help="Largest acceptable loss of score, 0.02 is 2 points; default: the first run's.",
+            help="Largest acceptable loss of score, 0.02 is 2 points, or worsening of a "
+            "benchmark's metric, 0.02 is 2 %; default: the first run's.",
         ),
     ] = None,
     alpha: Annotated[
@@ -52,8 +53,17 @@ def compare(  # noqa: PLR0913, PLR0917 - typer makes an option of each
         bool, typer.Option("--shared", help="Judge what both were asked, where one has more.")
     ] = False,
     any_settings: Annotated[  # noqa: FBT002
-        bool, typer.Option("--any-settings", help="Judge although sampling settings differ.")
+        bool, typer.Option("--any-settings", help="Judge although settings differ.")
     ] = False,
+    launches: Annotated[  # noqa: FBT002
+        bool, typer.Option("--launches", help="Each benchmark file is from a launch of its own.")
+    ] = False,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", help=f"Of benchmarks, repeatable; default: {', '.join(DEFAULT_METRICS)}."
+        ),
+    ] = None,
     flips: Annotated[
         Path | None, typer.Option("--flips", help="Write every flip with both texts, as JSONL.")
     ] = None,
@@ -61,96 +71,91 @@ def compare(  # noqa: PLR0913, PLR0917 - typer makes an option of each
         bool, typer.Option("--json", help="Print one JSON document on stdout.")
     ] = False,
 ) -> None:
-    """Compare the answers of two runs, question by question; run folders of sgl-eval, too.
+    """Compare two runs, or results of other evaluators and serving benchmarks.
 
     Example: servegate compare runs/a/STAMP runs/b/STAMP --margin 0.02 --flips flips.jsonl
     """
     with endings():
         rules = Rules(margin=margin, alpha=alpha, shared_only=shared, any_settings=any_settings)
-        found = _compare_folders(
-            reference, other, rules, reference_arm=reference_arm, arm=arm, flips=flips
-        )
-        document = _document(found)
+        given = read_given(reference), read_given(other)
+        if bool(given[0].results) != bool(given[1].results):
+            raise RecordError(
+                f"{reference} and {other}: one holds answers, the other results of a benchmark"
+            )
+        if given[0].results:
+            verdicts, documents, lines = _of_loads(given, rules, launches, _metrics(metric))
+        else:
+            verdicts, documents, lines = _of_answers(given, rules, reference_arm, arm, flips)
+        verdict = worst(verdicts)
         if as_json:
+            document = {
+                "schema_version": 1,
+                "verdict": verdict.value,
+                "exit_code": EXIT_CODES[verdict],
+                "comparisons": documents,
+            }
             print(json.dumps(document, indent=2, ensure_ascii=False))
         else:
-            _show(found, stdout())
-            stdout().print(f"verdict: {document['verdict']}")
-        raise typer.Exit(document["exit_code"])
+            for line in [*lines, f"verdict: {verdict.value}"]:
+                stdout().print(line, markup=False, soft_wrap=True)
+        raise typer.Exit(EXIT_CODES[verdict])
 
 
-def _compare_folders(
-    reference: Path,
-    other: Path,
+_Told = tuple[list[Verdict], list[dict[str, Any]], list[str]]
+
+
+def _of_loads(
+    given: tuple[Given, Given],
     rules: Rules,
-    *,
+    launches: bool,  # noqa: FBT001
+    metrics: list[str],
+) -> _Told:
+    made = compare_loads(
+        given[0].results, given[1].results, rules, launches=launches, metrics=metrics
+    )
+    sources = [str(one.source) for one in given]
+    return (
+        [one.verdict for one in made],
+        [load_document(sources, one) for one in made],
+        [line for one in made for line in load_lines(one)],
+    )
+
+
+def _metrics(named: list[str] | None) -> list[str]:
+    if not named:
+        return list(DEFAULT_METRICS)
+    unknown = [name for name in named if name not in BENCH_METRICS]
+    if unknown:
+        raise RecordError(
+            f"--metric {unknown[0]}: a benchmark has no such metric; it has "
+            f"{', '.join(BENCH_METRICS)}"
+        )
+    return named
+
+
+def _of_answers(
+    given: tuple[Given, Given],
+    rules: Rules,
     reference_arm: str | None,
     arm: str | None,
     flips: Path | None,
-) -> list[_Compared]:
-    """Read, match and judge; write the flips where a file is named.
+) -> _Told:
+    """Match and judge; write the flips where a file is named.
 
     Raises:
-        RecordError: A folder cannot be read, or the two have nothing in common.
+        RecordError: The two have nothing in common.
     """
     try:
-        pairs = matched(
-            read_sides(reference), read_sides(other), reference_arm=reference_arm, arm=arm
-        )
+        pairs = matched(given[0].sides, given[1].sides, reference_arm=reference_arm, arm=arm)
     except NothingToCompare as error:
-        raise RecordError(f"{reference} and {other}: {error}") from error
-    found = [(one, two, judge_sides(one, two, rules, alarms=len(pairs))) for one, two in pairs]
+        raise RecordError(f"{given[0].source} and {given[1].source}: {error}") from error
+    made: list[tuple[Side, Side, Comparison]] = [
+        (one, two, judge_sides(one, two, rules, alarms=len(pairs))) for one, two in pairs
+    ]
     if flips is not None:
-        text = flip_lines(made.pairing for _, _, made in found if made.pairing is not None)
-        write_atomic(flips, text)
-    return found
-
-
-def _document(found: Sequence[_Compared]) -> dict[str, Any]:
-    """One JSON document; fractions in [0, 1]."""
-    verdict = worst(made.verdict for _, _, made in found)
-    return {
-        "schema_version": 1,
-        "verdict": verdict.value,
-        "exit_code": EXIT_CODES[verdict],
-        "comparisons": [_one(*compared) for compared in found],
-    }
-
-
-def _one(reference: Side, arm: Side, made: Comparison) -> dict[str, Any]:
-    seen = made.difference
-    return {
-        "reference_source": reference.source,
-        "source": arm.source,
-        "verdict": made.verdict.value,
-        "reason": made.reason,
-        "margin": made.margin,
-        "difference": None if seen is None else seen.difference,
-        "interval": None if seen is None else list(seen.interval),
-        "p_worse": None if seen is None else seen.p_lower,
-        "method": None if seen is None else seen.method,
-        "pairing": None if made.pairing is None else pairing_document(made.pairing),
-    }
-
-
-def _show(found: Sequence[_Compared], out: Console) -> None:
-    """Print every pair for a person."""
-    for reference, arm, made in found:
-        if made.pairing is None:
-            out.print(f"{arm.job}: {arm.name} against {reference.name}", markup=False)
-        else:
-            for line in pairing_lines(made.pairing):
-                out.print(line, markup=False, soft_wrap=True)
-        if (seen := made.difference) is not None:
-            lower, upper = (100 * bound for bound in seen.interval)
-            out.print(
-                f"  score {100 * seen.difference:+.2f} points [{lower:+.2f}, {upper:+.2f}] "
-                f"({seen.method})",
-                markup=False,
-                soft_wrap=True,
-            )
-        out.print(
-            f"  {MARKS[made.verdict]} {made.verdict.value}: {made.reason}",
-            markup=False,
-            soft_wrap=True,
-        )
+        write_atomic(flips, flip_lines(one.pairing for _, _, one in made if one.pairing))
+    return (
+        [one.verdict for _, _, one in made],
+        [answers_document(*one) for one in made],
+        [line for one in made for line in answers_lines(*one)],
+    )

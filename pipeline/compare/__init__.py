@@ -1,16 +1,22 @@
-"""Two runs, or results that other tools made, compared question by question."""
+"""Two runs, or results that other tools made, compared question by question or load by load."""
 
 from __future__ import annotations
 
+from pipeline.compare.benchmarks import DEFAULT_METRICS, LoadComparison, compare_loads
 from pipeline.compare.comparison import Comparison, Rules, judge_sides
-from pipeline.compare.sides import NothingToCompare, Side, matched, read_sides
+from pipeline.compare.given import Given, read_given
+from pipeline.compare.sides import NothingToCompare, Side, matched
 
 __all__ = [
+    "DEFAULT_METRICS",
     "Comparison",
+    "Given",
+    "LoadComparison",
     "NothingToCompare",
     "Rules",
     "Side",
+    "compare_loads",
     "judge_sides",
     "matched",
-    "read_sides",
+    "read_given",
 ]

@@ -1,20 +1,24 @@
-"""What may be compared: the accuracy cells of a servegate run, or a run folder of sgl-eval."""
+"""What may be compared: the accuracy cells of a servegate run, or answers that others kept."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evals.accuracy.questions import DataError
-from evals.accuracy.sgl_eval import is_sgl_eval_run, read_sgl_eval_run
+from evals.accuracy.answer_set import AnswerSet, QuestionText, question_text
 from evals.job import Answer
+from evals.told_settings import flat, told
+from pipeline.compare.content import share_questions
 from pipeline.gate.evidence import problem_of
 from pipeline.records.folder import RunFolder
-from pipeline.records.record import Record, RecordError, read_answers
+from pipeline.records.record import Record, read_answers
 from pipeline.report.pairings import asking
+
+SERVEGATE = "servegate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,13 @@ class Side:
         margins: Of the run's own gates on this job, by metric.
         stopped: Whether it was asked in stages and not to the end.
         problem: Why it must not be compared; "" if it may.
+        tool: Who asked and marked.
+        prompts: A digest of what the model saw, by question; empty where it is not kept.
+        marked: Whether the answers have marks of the tool's own.
+        texts: Whether the answers' texts were kept.
+        marking: How the tool marked, where it marked one answer in several ways.
+        first_marking: False where another side has the same answers, marked otherwise.
+        notes: What a reader must know of how it was read.
     """
 
     source: str
@@ -44,50 +55,49 @@ class Side:
     margins: Mapping[str, float]
     stopped: bool = False
     problem: str = ""
+    tool: str = SERVEGATE
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    marked: bool = True
+    texts: bool = True
+    marking: str = ""
+    first_marking: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What a table calls it: the arm, or the folder where there is none."""
-        return self.arm or Path(self.source).name
+        return self.arm or Path(self.source).resolve().name
+
+    @cached_property
+    def questions(self) -> dict[str, QuestionText]:
+        """The text of every question, by its id."""
+        return {one.id: question_text(one.question) for one in self.answers}
 
 
-def read_sides(folder: Path) -> list[Side]:
-    """Every side that a folder holds, in its own order.
-
-    Args:
-        folder: A run folder of servegate, or one of sgl-eval.
-
-    Raises:
-        RecordError: It is neither, or cannot be read.
-    """
-    if (folder / "plan.json").is_file():
-        return _of_run(RunFolder(folder))
-    if not folder.is_dir():
-        raise RecordError(f"{folder}: is no folder")
-    if not is_sgl_eval_run(folder):
-        raise RecordError(
-            f"{folder}: is neither a run folder of servegate (plan.json) nor one of sgl-eval "
-            "(metrics.json and output-rs*.jsonl)"
-        )
-    try:
-        found = read_sgl_eval_run(folder)
-    except DataError as error:
-        raise RecordError(str(error)) from error
-    return [
-        Side(
-            source=str(folder),
-            job=found.benchmark,
-            benchmark=found.benchmark,
-            layout="",
-            arm="",
-            answers=found.answers,
-            settings=found.settings,
-            margins={},
-        )
-    ]
+def of_answers(source: Path, answers: AnswerSet) -> Side:
+    """The side that an evaluator's answers are."""
+    job = f"{answers.benchmark} ({answers.marking})" if answers.marking else answers.benchmark
+    return Side(
+        source=str(source),
+        job=job,
+        benchmark=answers.benchmark,
+        layout="",
+        arm="",
+        answers=answers.answers,
+        settings=answers.settings,
+        margins={},
+        tool=answers.tool,
+        prompts=answers.prompts,
+        marked=answers.marked,
+        texts=answers.texts,
+        marking=answers.marking,
+        first_marking=answers.first_marking,
+        notes=answers.notes,
+    )
 
 
-def _of_run(run: RunFolder) -> list[Side]:
+def of_run(run: RunFolder) -> list[Side]:
+    """Every arm's answers to every job of a run, in the plan's order."""
     plan = run.load_plan()
     records = {record.cell: record for record in run.records(plan)}
     cells: dict[tuple[str, str, str], list[tuple[str, Record | None]]] = defaultdict(list)
@@ -108,13 +118,22 @@ def _of_run(run: RunFolder) -> list[Side]:
                 layout=layout,
                 arm=arm,
                 answers=answers,
-                settings=asking(there[0]) if there else {},
+                settings=_settings(there[0]) if there else {},
                 margins={name: gate.margin for name, gate in plan.gates.get(job, {}).items()},
                 stopped=any(record.details.get("stopped") for record in there),
                 problem=problem,
             )
         )
     return sides
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """How a record's questions were asked; the questions themselves are compared one by one."""
+    settings = told(flat(asking(record)), not_settings=("questions_digest",), names={})
+    if "grader" in settings:
+        # The repository's name is left out: sgl-eval's own command writes the commit alone.
+        settings["grader"] = str(settings["grader"]).rpartition("@")[2]
+    return settings
 
 
 def _answers(
@@ -124,8 +143,8 @@ def _answers(
     for cell, record in planned:
         problem = problem_of(record)
         if problem is not None or record is None:
-            told = " ".join(problem) if problem is not None else "not run"
-            return [], f"{cell}: {told}"
+            reason = " ".join(problem) if problem is not None else "not run"
+            return [], f"{cell}: {reason}"
         found += read_answers(run.launch(record.launch).cell(record.job).root)
     return found, ""
 
@@ -159,7 +178,7 @@ def matched(
         (one, other)
         for one in left
         for other in right
-        if one.benchmark == other.benchmark
+        if _asked_alike(one, other)
         and (one.job == other.job or not (one.arm and other.arm))
         and _alike(one.layout, other.layout)
         and (chosen or _alike(one.arm, other.arm))
@@ -171,6 +190,19 @@ def matched(
             f"the first has {_told(left)}, the second {_told(right)}"
         )
     return pairs
+
+
+def _asked_alike(one: Side, other: Side) -> bool:
+    """The same benchmark; two evaluators may call it differently, so there questions count.
+
+    Where one evaluator marked its answers in several ways, each way is compared with itself; with
+    another evaluator's answers, which are marked anew, only once.
+    """
+    if one.tool == other.tool:
+        return one.benchmark == other.benchmark and one.marking == other.marking
+    if not (one.first_marking and other.first_marking):
+        return False
+    return one.benchmark == other.benchmark or share_questions(one, other)
 
 
 def _alike(one: str, other: str) -> bool:
