@@ -1,8 +1,8 @@
-"""Answers that evalscope kept: ``reviews/<model>/<benchmark>_<subset>.jsonl`` and what belongs
-to them, ``predictions`` of the same name and ``configs/task_config*.yaml``.
+"""Answers that evalscope kept: ``reviews/<model>/<benchmark>_<subset>.jsonl`` of a run folder.
 
-The rows are those of evalscope 1.14.1, api/evaluator/cache.py (``ReviewResult``,
-``ModelResult``); ``input`` in place of ``messages`` is how versions before 1.5 wrote them.
+``predictions`` of the same name and ``configs/task_config*.yaml`` belong to them. The rows are of
+evalscope 1.14.1, api/evaluator/cache.py (``ReviewResult``, ``ModelResult``); earlier versions write
+``input`` in place of ``messages``, and one target as a string.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def read_evalscope_review(path: Path) -> AnswerSet:
     ]
     if unmarked := predictions.keys() - reviews.keys():
         raise DataError(
-            f"{path}: {len(unmarked)} predictions have no review; a part of a run cannot be compared"
+            f"{path}: {len(unmarked)} predictions have no review; a part of a run cannot be "
+            "compared"
         )
     twice = len(rows) - len(reviews)
     return AnswerSet(

@@ -34,7 +34,7 @@ _ANSWER = "####"
 _NOT_SETTINGS = (
     r"(results|groups|group_subtasks|higher_is_better|n-samples|task_hashes|samples)(\..*)?",
     r"git_hash|upper_git_hash|date|start_time|end_time|total_evaluation_time_seconds",
-    r"pretty_env_info|transformers_version|model_name(_sanitized)?|eval_hash",
+    r"pretty_env_info|transformers_version|model_name(_sanitized)?|model_source|n-shot|eval_hash",
     r"chat_template|system_instruction_sha",
     r"config\.(batch_size|batch_sizes|device|use_cache|limit|bootstrap_iters|model_args)",
     r"config\.(model_num_parameters)",
@@ -52,7 +52,7 @@ _NAMES = {
     "model_args.model": "model",
     "model_args.pretrained": "model",
     "model_args.num_concurrent": "concurrency",
-    "model_source": "api_source",
+    "versions": "task_version",
     "lm_eval_version": "lm_eval",
     "chat_template_sha": "chat_template",
     "system_instruction": "system",

@@ -217,6 +217,12 @@ def _settings(client: str, row: Mapping[str, Any]) -> dict[str, Any]:
         name: "inf" if isinstance(value, float) and math.isinf(value) else value
         for name, value in settings.items()
     }
+    if settings.get("endpoint_type") == settings.get("backend"):
+        settings.pop("endpoint_type", None)  # vLLM keeps the old name of it
+    if settings.get("request_rate") == "inf":
+        settings.pop("burstiness", None)  # of no effect where all requests are sent at once
+    elif client == SGLANG:
+        settings["burstiness"] = 1.0  # a Poisson process, as vLLM's default
     settings["client"] = row.get("servegate_client", client)
     info = row.get("server_info")
     if isinstance(info, Mapping) and info.get("model_path"):

@@ -222,8 +222,8 @@ def _marked_anew(reference: Side, arm: Side, margin: float | None) -> tuple[Side
                 reference,
                 arm,
                 (
-                    f"{side.name}: {side.tool} kept no texts of its answers, so that they cannot be "
-                    "marked as the other side's are"
+                    f"{side.name}: {side.tool} kept no texts of its answers, so that they cannot "
+                    "be marked as the other side's are"
                 ),
             )
     sides = [replace(side, answers=remarked(side.answers)) for side in (reference, arm)]

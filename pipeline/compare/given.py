@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,30 +70,33 @@ def _read_folder(path: Path) -> Given:
     if (path / "plan.json").is_file():
         return Given(source=path, sides=of_run(RunFolder(path)))
     benches = [file for file in _tables(path) if is_bench_file(file)]
-    found: dict[str, Callable[[], Given]] = {}
-    if benches:
-        found[_BENCH] = lambda: _benches(path, benches)
-    if is_sgl_eval_run(path):
-        found[SGL_EVAL] = lambda: Given(
-            source=path, sides=[of_answers(path, read_sgl_eval_run(path))]
-        )
-    elif folders := nemo_folders(path):
-        found[NEMO] = lambda: Given(
-            source=path, sides=[of_answers(path, read_nemo_run(one)) for one in folders]
-        )
-    if samples := sample_files(path):
-        found[LM_EVAL] = lambda: _answers(path, samples, read_lm_eval_samples)
-    if reviews := review_files(path):
-        found[EVALSCOPE] = lambda: Given(
-            source=path, sides=[of_answers(path, read_evalscope_review(one)) for one in reviews]
-        )
-    if len(found) > 1:
+    there = [(tool, files, read) for tool, files, read in _evaluators(path) if files]
+    tools = [*([_BENCH] if benches else []), *(tool for tool, _, _ in there)]
+    if len(tools) > 1:
         raise RecordError(
-            f"{path}: holds results of {' and of '.join(found)}; give the folder or file of one"
+            f"{path}: holds results of {' and of '.join(tools)}; give the folder or file of one"
         )
-    if not found:
+    if benches:
+        return _benches(path, benches)
+    if not there:
         raise _unknown(path)
-    return next(iter(found.values()))()
+    [(_, files, read)] = there
+    return _answers(path, files, read)
+
+
+_Reader = Callable[[Path], Sequence[AnswerSet]]
+
+
+def _evaluators(folder: Path) -> list[tuple[str, Sequence[Path], _Reader]]:
+    """What each evaluator left in a folder, and how it is read."""
+    own = [folder] if is_sgl_eval_run(folder) else []
+    nemo = [] if own else [one for one in nemo_folders(folder) if not is_sgl_eval_run(one)]
+    return [
+        (SGL_EVAL, own, lambda path: [read_sgl_eval_run(path)]),
+        (NEMO, nemo, lambda path: [read_nemo_run(path)]),
+        (LM_EVAL, sample_files(folder), read_lm_eval_samples),
+        (EVALSCOPE, review_files(folder), lambda path: [read_evalscope_review(path)]),
+    ]
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -118,13 +122,15 @@ def _benches(folder: Path, benches: Sequence[Path]) -> Given:
     )
 
 
-def _answers(
-    source: Path, files: Sequence[Path], read: Callable[[Path], Sequence[AnswerSet]]
-) -> Given:
-    return Given(
-        source=source,
-        sides=[of_answers(source, one) for file in files for one in read(file)],
-    )
+def _answers(source: Path, files: Sequence[Path], read: _Reader) -> Given:
+    """The answers in all files; two runs of one benchmark in one folder are two sides."""
+    sides = [of_answers(source, one) for file in files for one in read(file)]
+    jobs = Counter(side.job for side in sides)
+    if twice := [job for job, count in jobs.items() if count > 1]:
+        raise RecordError(
+            f"{source}: holds {twice[0]} {jobs[twice[0]]} times; give the folder or file of one"
+        )
+    return Given(source=source, sides=sides)
 
 
 def _unknown(path: Path) -> RecordError:

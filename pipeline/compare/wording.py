@@ -86,7 +86,7 @@ def _metric(check: Check) -> dict[str, Any]:
 
 def load_lines(made: LoadComparison) -> Iterator[str]:
     """The same for a person."""
-    yield f"{made.load}: {made.files[1]} files against {made.files[0]}"
+    yield f"{made.load} (files: {made.files[1]} against {made.files[0]})"
     yield from (f"  setting {one.name}: {one.arm} against {one.reference}" for one in made.settings)
     for check in made.checks:
         yield f"  {_metric_text(check)}"

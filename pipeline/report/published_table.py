@@ -17,6 +17,9 @@ __all__ = ["Figure", "Part", "Published", "PublishedMetric", "Row", "load_publis
 # the values are rounded, too.
 _ROUNDING = 0.51
 
+# What only a table of published figures has.
+_OWN_KEYS = frozenset({"baselines", "candidate", "metrics", "rows"})
+
 Values = Annotated[dict[str, "float | Figure"], Field(min_length=1)]
 
 
@@ -145,6 +148,14 @@ def load_published(path: Path) -> Published:
             digits than it says, or a published gain that does not follow from its own values.
     """
     data = load_file(path)
+    if not data.keys() & _OWN_KEYS:
+        raise SourceError(
+            [
+                f"{path}: is no table of published figures: it has none of the keys "
+                f"{', '.join(sorted(_OWN_KEYS))}; results of serving benchmarks are read by "
+                "`servegate compare`"
+            ]
+        )
     try:
         found = Published.model_validate(data)
     except ValidationError as error:
