@@ -79,11 +79,13 @@ def test_other_sampling_settings_are_shown_and_not_judged(tmp_path: Path) -> Non
     code, document = compare(one, two, cwd=tmp_path)
     assert (code, document["verdict"]) == (3, "missing")
     first = document["comparisons"][0]
-    assert "not comparable: temperature differ" in first["reason"]
+    assert "not comparable: temperature differs (0.0 against 0.6)" in first["reason"]
     assert first["pairing"]["settings"] == [
         {"name": "temperature", "reference": "0.0", "arm": "0.6"}
     ]
-    assert compare(one, two, "--any-settings", cwd=tmp_path)[0] == 0
+    code, document = compare(one, two, "--any-settings", cwd=tmp_path)
+    assert code == 0
+    assert "although temperature differs" in document["comparisons"][0]["reason"]
 
 
 def test_a_run_with_a_record_that_does_not_count_is_not_judged(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_folders_with_nothing_in_common_are_refused_with_what_they_have(tmp_path
     (tmp_path / "empty").mkdir()
     done = servegate("compare", one, tmp_path / "empty", cwd=tmp_path)
     assert done.returncode == 2
-    assert "neither a run folder of servegate" in done.stderr
+    assert "is not a result that servegate reads" in done.stderr
 
 
 def sgl_eval(folder: Path, accuracy: float) -> Path:
