@@ -149,13 +149,12 @@ def load_published(path: Path) -> Published:
     """
     data = load_file(path)
     if not data.keys() & _OWN_KEYS:
-        raise SourceError(
-            [
-                f"{path}: is no table of published figures: it has none of the keys "
-                f"{', '.join(sorted(_OWN_KEYS))}; results of serving benchmarks are read by "
-                "`servegate compare`"
-            ]
+        problem = (
+            f"{path}: is no table of published figures: it has none of the keys "
+            f"{', '.join(sorted(_OWN_KEYS))}; results of serving benchmarks are read by "
+            "`servegate compare`"
         )
+        raise SourceError([problem])
     try:
         found = Published.model_validate(data)
     except ValidationError as error:

@@ -39,22 +39,34 @@ def sgl_eval_run(
     """As ``sgl-eval run`` leaves it."""
     rows = [
         {
-            "generation": f"So it is \\boxed{{{said(n)}}}.", "reasoning_content": None,
-            "id": f"jars-{n}", "expected_answer": RIGHT[n], "num_generated_tokens": 9,
-            "num_reasoning_tokens": 0, "num_answer_tokens": 9, "finish_reason": "stop",
-            "problem": QUESTIONS[n], "predicted_answer": said(n),
+            "generation": f"So it is \\boxed{{{said(n)}}}.",
+            "reasoning_content": None,
+            "id": f"jars-{n}",
+            "expected_answer": RIGHT[n],
+            "num_generated_tokens": 9,
+            "num_reasoning_tokens": 0,
+            "num_answer_tokens": 9,
+            "finish_reason": "stop",
+            "problem": QUESTIONS[n],
+            "predicted_answer": said(n),
             "symbolic_correct": said(n) == RIGHT[n],
         }
         for n in range(COUNT)
-    ]  # fmt: skip
+    ]
     lines(folder / "output-rs0.jsonl", rows)
     metrics = {
-        "name": "jars", "n_repeats": 1, "num_examples": COUNT, "num_threads": 8,
-        "latency_seconds": 3.5, "aggregate": {"score": 0.9}, "timestamp": "20260304-050607",
-        "model": "/models/a/Some-8B", "base_url": "http://127.0.0.1:1/v1",
+        "name": "jars",
+        "n_repeats": 1,
+        "num_examples": COUNT,
+        "num_threads": 8,
+        "latency_seconds": 3.5,
+        "aggregate": {"score": 0.9},
+        "timestamp": "20260304-050607",
+        "model": "/models/a/Some-8B",
+        "base_url": "http://127.0.0.1:1/v1",
         "sgl_eval_version": "0.1.3",
         "gen": {"temperature": 0.6, "max_tokens": 512, "seed": None} | dict(gen or {}),
-    } | dict(meta or {})  # fmt: skip
+    } | dict(meta or {})
     (folder / "metrics.json").write_text(json.dumps(metrics), "utf-8")
     return folder
 
@@ -96,15 +108,20 @@ def lm_eval_run(
     results = {
         "results": {"jars": {"exact_match,strict-match": 0.9}},
         "configs": {"jars": {"task": "jars", "num_fewshot": 5, "repeats": 1}},
-        "versions": {"jars": 3.0}, "n-shot": {"jars": 5},
+        "versions": {"jars": 3.0},
+        "n-shot": {"jars": 5},
         "n-samples": {"jars": {"original": COUNT, "effective": COUNT}},
         "config": {
-            "model": "local-completions", "batch_size": 1, "random_seed": 0,
+            "model": "local-completions",
+            "batch_size": 1,
+            "random_seed": 0,
             "model_args": "model=org/model,base_url=http://127.0.0.1:1,num_concurrent=8",
         },
-        "date": 1.0, "git_hash": "0123", "lm_eval_version": "0.4.13",
+        "date": 1.0,
+        "git_hash": "0123",
+        "lm_eval_version": "0.4.13",
         "total_evaluation_time_seconds": "12.5",
-    }  # fmt: skip
+    }
     (folder / "org__model" / f"results_{DATE}.json").write_text(json.dumps(results, indent=2))
     return folder
 
@@ -126,15 +143,20 @@ def evalscope_run(
         prompt = f"{QUESTIONS[n]}\nPlease reason step by step, and box your answer."
         messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
         score = {
-            "value": {"acc": float(right)}, "extracted_prediction": said(n),
-            "prediction": text or None, "main_score_name": "acc", "status": "success",
-        }  # fmt: skip
+            "value": {"acc": float(right)},
+            "extracted_prediction": said(n),
+            "prediction": text or None,
+            "main_score_name": "acc",
+            "status": "success",
+        }
         reviews.append(
             {
-                "index": index, "target": [RIGHT[n]], "messages": messages,
+                "index": index,
+                "target": [RIGHT[n]],
+                "messages": messages,
                 "sample_score": {"score": score, "sample_id": index, "group_id": index},
             }
-        )  # fmt: skip
+        )
         choice = {"message": {"role": "assistant", "content": text}, "stop_reason": "stop"}
         predictions.append(
             {"index": index, "model": "m", "model_output": {"choices": [choice], "error": None}}
@@ -156,12 +178,16 @@ def nemo_run(
     for repeat in range(repeats):
         rows = [
             {
-                "generation": f"So \\boxed{{{said(n)}}}", "num_generated_tokens": 7,
-                "generation_time": 0.5, "problem": QUESTIONS[n], "expected_answer": int(RIGHT[n]),
-                "predicted_answer": said(n), "symbolic_correct": said(n) == RIGHT[n],
+                "generation": f"So \\boxed{{{said(n)}}}",
+                "num_generated_tokens": 7,
+                "generation_time": 0.5,
+                "problem": QUESTIONS[n],
+                "expected_answer": int(RIGHT[n]),
+                "predicted_answer": said(n),
+                "symbolic_correct": said(n) == RIGHT[n],
             }
             for n in order
-        ]  # fmt: skip
+        ]
         lines(folder / f"output-rs{repeat}.jsonl", rows)
     (folder / "metrics.json").write_text(json.dumps({"jars": {"pass@1": {"num_entries": COUNT}}}))
     return folder

@@ -22,26 +22,41 @@ def sglang(pace: float = 1.0, *, details: bool = False, **more: Any) -> dict[str
     gap, first = 0.008 * pace, 0.06 * pace
     duration = REQUESTS / 8 * (first + gap * (OUTPUT - 1))
     row: dict[str, Any] = {
-        "tag": None, "backend": "sglang", "dataset_name": "random", "request_rate": float("inf"),
-        "max_concurrency": 8, "sharegpt_output_len": None, "random_input_len": 100,
-        "random_output_len": OUTPUT, "random_range_ratio": 1.0,
+        "tag": None,
+        "backend": "sglang",
+        "dataset_name": "random",
+        "request_rate": float("inf"),
+        "max_concurrency": 8,
+        "sharegpt_output_len": None,
+        "random_input_len": 100,
+        "random_output_len": OUTPUT,
+        "random_range_ratio": 1.0,
         "server_info": {"model_path": "/models/Some-8B", "tp_size": 4, "port": 31000},
-        "duration": duration, "completed": REQUESTS, "total_input_tokens": 100 * REQUESTS,
-        "total_output_tokens": OUTPUT * REQUESTS, "total_output_tokens_retokenized": 951,
+        "duration": duration,
+        "completed": REQUESTS,
+        "total_input_tokens": 100 * REQUESTS,
+        "total_output_tokens": OUTPUT * REQUESTS,
+        "total_output_tokens_retokenized": 951,
         "request_throughput": REQUESTS / duration,
         "output_throughput": REQUESTS * OUTPUT / duration,
         "total_throughput": REQUESTS * (OUTPUT + 100) / duration,
         "median_e2e_latency_ms": 1e3 * (first + gap * (OUTPUT - 1)),
-        "median_ttft_ms": 1e3 * first, "median_tpot_ms": 1e3 * gap, "median_itl_ms": 1e3 * gap,
-        "p99_itl_ms": 1.5e3 * gap, "concurrency": 7.9, "accept_length": None,
-    }  # fmt: skip
+        "median_ttft_ms": 1e3 * first,
+        "median_tpot_ms": 1e3 * gap,
+        "median_itl_ms": 1e3 * gap,
+        "p99_itl_ms": 1.5e3 * gap,
+        "concurrency": 7.9,
+        "accept_length": None,
+    }
     if details:
         row |= {
-            "input_lens": [100] * REQUESTS, "output_lens": [OUTPUT] * REQUESTS,
-            "ttfts": [first] * REQUESTS, "errors": [""] * REQUESTS,
+            "input_lens": [100] * REQUESTS,
+            "output_lens": [OUTPUT] * REQUESTS,
+            "ttfts": [first] * REQUESTS,
+            "errors": [""] * REQUESTS,
             "itls": [[gap] * (OUTPUT - 1) for _ in range(REQUESTS)],
             "generated_texts": ["x"] * REQUESTS,
-        }  # fmt: skip
+        }
     return row | more
 
 
@@ -49,17 +64,35 @@ def vllm(pace: float = 1.0, **more: Any) -> dict[str, Any]:
     """A document of ``vllm bench serve``."""
     ours = sglang(pace)
     row = {
-        "date": "20260304-050607", "endpoint_type": "vllm", "backend": "vllm", "label": None,
-        "model_id": "org/Some-8B", "tokenizer_id": "org/Some-8B", "num_prompts": REQUESTS,
-        "request_rate": "inf", "burstiness": 1.0, "max_concurrency": 8, "failed": 0,
-        "request_goodput": None, "total_token_throughput": ours["total_throughput"],
-        "max_output_tokens_per_s": 900.0, "max_concurrent_requests": 8, "rtfx": 0.0,
-    }  # fmt: skip
+        "date": "20260304-050607",
+        "endpoint_type": "vllm",
+        "backend": "vllm",
+        "label": None,
+        "model_id": "org/Some-8B",
+        "tokenizer_id": "org/Some-8B",
+        "num_prompts": REQUESTS,
+        "request_rate": "inf",
+        "burstiness": 1.0,
+        "max_concurrency": 8,
+        "failed": 0,
+        "request_goodput": None,
+        "total_token_throughput": ours["total_throughput"],
+        "max_output_tokens_per_s": 900.0,
+        "max_concurrent_requests": 8,
+        "rtfx": 0.0,
+    }
     kept = (
-        "duration", "completed", "total_input_tokens", "total_output_tokens",
-        "request_throughput", "output_throughput", "median_ttft_ms", "median_tpot_ms",
-        "median_itl_ms", "p99_itl_ms",
-    )  # fmt: skip
+        "duration",
+        "completed",
+        "total_input_tokens",
+        "total_output_tokens",
+        "request_throughput",
+        "output_throughput",
+        "median_ttft_ms",
+        "median_tpot_ms",
+        "median_itl_ms",
+        "p99_itl_ms",
+    )
     return row | {name: ours[name] for name in kept} | more
 
 
@@ -185,12 +218,16 @@ def test_tags_times_servers_and_new_results_are_no_settings(tmp_path: Path) -> N
         tmp_path / "other",
         [
             sglang(
-                pace, tag="b", max_itl_ms=12.0, p90_itl_ms=9.0, total_input_tokens=2399,
+                pace,
+                tag="b",
+                max_itl_ms=12.0,
+                p90_itl_ms=9.0,
+                total_input_tokens=2399,
                 server_info={"model_path": "/y/Some-8B", "tp_size": 8},
             )
             for pace in PACES
         ],
-    )  # fmt: skip
+    )
     assert only(one, other).verdict is Verdict.PASS
 
 
@@ -205,7 +242,7 @@ def test_metrics_that_two_clients_define_differently_are_missing_by_name(tmp_pat
 
 
 def test_speculative_itl_of_openai_backends_is_another_metric(tmp_path: Path) -> None:
-    more = {"backend": "sglang-oai"}
+    more: dict[str, Any] = {"backend": "sglang-oai"}
     one = side(tmp_path / "one", [sglang(pace, **more) for pace in PACES])
     spec = side(tmp_path / "spec", [sglang(pace, accept_length=2.5, **more) for pace in PACES])
     verdicts = {check.metric: check.verdict for check in only(one, spec).checks}

@@ -70,10 +70,14 @@ def test_a_setting_of_sgl_eval_that_differs_or_that_one_side_tells_is_missing_by
 def test_results_times_machine_and_places_are_no_settings(tmp_path: Path) -> None:
     one = sgl_eval_run(tmp_path / "one", GOOD)
     meta = {
-        "timestamp": "20270101-000000", "latency_seconds": 9.0, "base_url": "http://other:9/v1",
-        "model": "/mnt/elsewhere/Some-8B/", "num_threads": 64, "token_usage": {"x": {"mean": 1}},
+        "timestamp": "20270101-000000",
+        "latency_seconds": 9.0,
+        "base_url": "http://other:9/v1",
+        "model": "/mnt/elsewhere/Some-8B/",
+        "num_threads": 64,
+        "token_usage": {"x": {"mean": 1}},
         "preset": {"spec": "q", "path": "/q.yaml", "benchmark": "jars", "expected_score": 0.5},
-    }  # fmt: skip
+    }
     made = only(one, sgl_eval_run(tmp_path / "other", GOOD, gen={"seed": None}, meta=meta))
     assert (made.verdict, made.pairing.lost if made.pairing else None) == (Verdict.PASS, 0)
 
@@ -182,8 +186,9 @@ def test_across_evaluators_answers_are_paired_by_content_and_marked_anew(tmp_pat
             assert any("marked anew by one marker" in note for note in made.notes)
             lost = only(good[one], bad[other], any_settings=True)
             assert (lost.verdict, lost.pairing.lost if lost.pairing else 0) == (
-                Verdict.REGRESSED, 36,
-            )  # fmt: skip
+                Verdict.REGRESSED,
+                36,
+            )
             strict = only(good[one], good[other])
             assert (strict.verdict, "not comparable" in strict.reason) == (Verdict.MISSING, True)
 
@@ -214,15 +219,19 @@ def likelihoods(folder: Path, right: int) -> Path:
     """A multiple-choice task of lm-eval: a pair of likelihood and greediness for each choice."""
     rows = [
         {
-            "doc_id": n, "doc": {"question": QUESTIONS[n], "choices": ["3", "4"], "answer": 0},
-            "target": "0", "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": " 3"}},
+            "doc_id": n,
+            "doc": {"question": QUESTIONS[n], "choices": ["3", "4"], "answer": 0},
+            "target": "0",
+            "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": " 3"}},
             "resps": [[["-1.5", "False"]], [["-2.5", "False"]]],
             "filtered_resps": [["-1.5", "False"], ["-2.5", "False"]],
-            "filter": "none", "metrics": ["acc", "acc_norm"],
-            "acc": float(n < right), "acc_norm": 0.0,
+            "filter": "none",
+            "metrics": ["acc", "acc_norm"],
+            "acc": float(n < right),
+            "acc_norm": 0.0,
         }
         for n in range(COUNT)
-    ]  # fmt: skip
+    ]
     lines(folder / f"samples_jars_{DATE}.jsonl", rows)
     return folder
 
@@ -242,10 +251,11 @@ def choice_run(folder: Path, order: str) -> Path:
             + "\n".join(f"{'ABCD'[at]}) {texts[one]}" for at, one in enumerate(order)),
             "expected_answer": "ABCD"[order.index("A")],
             "generation": f"Answer: {'ABCD'[order.index('A')]}",
-            "predicted_answer": "ABCD"[order.index("A")], "symbolic_correct": True,
+            "predicted_answer": "ABCD"[order.index("A")],
+            "symbolic_correct": True,
         }
         for n in range(COUNT)
-    ]  # fmt: skip
+    ]
     lines(folder / "stones" / "output.jsonl", rows)
     return folder
 
@@ -264,8 +274,9 @@ def test_questions_of_one_side_alone_and_other_right_answers_are_told(tmp_path: 
     fewer = nemo_run(tmp_path / "fewer" / "jars", GOOD, order=range(COUNT - 5))
     made = only(one, fewer)
     assert (made.verdict, "5 questions were asked on one side only" in made.reason) == (
-        Verdict.MISSING, True,
-    )  # fmt: skip
+        Verdict.MISSING,
+        True,
+    )
     assert only(one, fewer, shared_only=True).verdict is Verdict.PASS
     changed = nemo_run(tmp_path / "changed" / "jars", GOOD)
     path = changed / "output-rs0.jsonl"
