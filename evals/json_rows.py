@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ __all__ = ["read_document", "read_rows"]
 
 # More than any result of a benchmark or evaluator; a file without line ends must not fill memory.
 _MOST_BYTES = 512 * 2**20
+# A longer integer is no float; no count and no time is.
+_MOST_DIGITS = 300
+_LONG = re.compile(rb"\d{%d}" % _MOST_DIGITS)
 
 
 def read_document(path: Path) -> Any:  # noqa: ANN401 - a JSON value
@@ -56,13 +60,19 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path}: is empty")
 
 
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
+
+
 def _parse(text: bytes, place: str) -> Any:  # noqa: ANN401 - a JSON value
     if not text.strip():
         raise DataError(f"{place}: is empty")
     if len(text) > _MOST_BYTES:
         raise DataError(f"{place}: is longer than {_MOST_BYTES // 2**20} MiB, so it was not read")
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_int=_integer) if _LONG.search(text) else json.loads(text)
         if b"\\ud" in text or b"\\uD" in text:
             # Half a surrogate pair can be escaped in JSON, but neither printed nor hashed.
             whole = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")

@@ -23,7 +23,7 @@ class AnswerSet:
 
     Attributes:
         tool: Who asked and marked.
-        benchmark: The evaluator's name for what was asked.
+        benchmark: The evaluator's name for what was asked; "" where its files do not tell.
         answers: With the evaluator's own marks; ids are its own or follow from the questions.
         settings: All that it says of asking and sampling.
         prompts: A digest of what the model saw, by question id; empty where it is not kept.

@@ -258,10 +258,10 @@ def _answer(
 def _value(path: Path, review: _Review) -> float:
     score = review.sample_score.score
     name = score.main_score_name
-    value = float(score.value[name] if name in score.value else next(iter(score.value.values())))
-    if value not in {0.0, 1.0}:
+    value = score.value[name] if name in score.value else next(iter(score.value.values()))
+    if value not in {0, 1}:
         raise DataError(
-            f"{path}: the score of {review.index} is {value:g}; only marks of right (1) and wrong "
+            f"{path}: the score of {review.index} is {value!r}; only marks of right (1) and wrong "
             "(0) can be compared"
         )
     return value

@@ -222,7 +222,7 @@ def _is_text(row: _Row) -> bool:
 
 def _answer(path: Path, row: _Row, question: str, metric: str) -> Answer:
     value = (row.model_extra or {}).get(metric)
-    if value not in {0, 1}:
+    if not isinstance(value, (int, float)) or value not in {0, 1}:
         raise DataError(
             f"{path}: {metric} of document {row.doc_id} is {value!r}; only marks of right (1) "
             "and wrong (0) can be compared"

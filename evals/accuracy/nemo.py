@@ -44,8 +44,12 @@ def nemo_folders(folder: Path) -> list[Path]:
     return sorted(sub for sub in folder.iterdir() if sub.is_dir() and _outputs(sub))
 
 
-def read_nemo_run(folder: Path) -> AnswerSet:
+def read_nemo_run(folder: Path, benchmark: str = "") -> AnswerSet:
     """Read the outputs of one benchmark; repeats are paired by their questions, not by row.
+
+    Args:
+        folder: Where they lie.
+        benchmark: Its name; "" where only the folder's own name could tell.
 
     Raises:
         DataError: A file is damaged or unfinished, or repeats hold other questions.
@@ -63,7 +67,7 @@ def read_nemo_run(folder: Path) -> AnswerSet:
         rows_marked += [row.symbolic_correct is not None for row in rows]
     return AnswerSet(
         tool=TOOL,
-        benchmark=folder.resolve().name,
+        benchmark=benchmark,
         answers=answers,
         settings={"repeats": len(_outputs(folder))},
         marked=all(rows_marked),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from evals.accuracy.answer_set import AnswerSet
 from evals.accuracy.data import DataSet
 from evals.accuracy.grades import mark
@@ -175,7 +177,10 @@ def _read(path: Path, repeat: int) -> list[Answer]:
     for number, row in read_rows(path):
         try:
             found.append(_answer(row, repeat))
-        except (ValueError, KeyError, TypeError) as error:
+        except ValidationError as error:
+            wrong = ", ".join(str(one["loc"][0]) for one in error.errors())
+            raise DataError(f"{path}:{number}: is no sample of sgl-eval: {wrong}") from error
+        except (KeyError, TypeError) as error:
             raise DataError(f"{path}:{number}: is no sample of sgl-eval: {error!r}") from error
     return found
 

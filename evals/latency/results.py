@@ -41,6 +41,7 @@ _FIELDS = {
         (VLLM, "e2el", "total_token_throughput"),
     )
 }
+_MOST = 1e300
 BENCH_METRICS = tuple(_FIELDS[SGLANG])
 """Every metric that can be compared, in the order of a table."""
 
@@ -160,7 +161,8 @@ def _positive(row: Mapping[str, Any], name: str) -> bool:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Finite, and small enough to be a float: JSON has integers of any size."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
 
 
 def _problem(client: str, row: Mapping[str, Any]) -> str:

@@ -93,7 +93,7 @@ def _evaluators(folder: Path) -> list[tuple[str, Sequence[Path], _Reader]]:
     nemo = [] if own else [one for one in nemo_folders(folder) if not is_sgl_eval_run(one)]
     return [
         (SGL_EVAL, own, lambda path: [read_sgl_eval_run(path)]),
-        (NEMO, nemo, lambda path: [read_nemo_run(path)]),
+        (NEMO, nemo, lambda path: [read_nemo_run(path, "" if path == folder else path.name)]),
         (LM_EVAL, sample_files(folder), read_lm_eval_samples),
         (EVALSCOPE, review_files(folder), lambda path: [read_evalscope_review(path)]),
     ]

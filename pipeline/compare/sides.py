@@ -28,7 +28,7 @@ class Side:
     Attributes:
         source: The folder that they are from.
         job: The job's name, or the benchmark's.
-        benchmark: What was asked.
+        benchmark: What was asked; "" where the source does not say.
         layout: Where it ran; "" where the source does not say.
         arm: The arm; "" where the source has none.
         answers: Of all launches and repeats.
@@ -71,12 +71,15 @@ class Side:
     @cached_property
     def questions(self) -> dict[str, QuestionText]:
         """The text of every question, by its id."""
-        return {one.id: question_text(one.question) for one in self.answers}
+        asked = {one.id: one.question for one in self.answers}
+        return {key: question_text(text) for key, text in asked.items()}
 
 
 def of_answers(source: Path, answers: AnswerSet) -> Side:
     """The side that an evaluator's answers are."""
-    job = f"{answers.benchmark} ({answers.marking})" if answers.marking else answers.benchmark
+    job = answers.benchmark or source.resolve().name
+    if answers.marking:
+        job += f" ({answers.marking})"
     return Side(
         source=str(source),
         job=job,
@@ -198,7 +201,7 @@ def _asked_alike(one: Side, other: Side) -> bool:
     Where one evaluator marked its answers in several ways, each way is compared with itself; with
     another evaluator's answers, which are marked anew, only once.
     """
-    if one.tool == other.tool:
+    if one.tool == other.tool and one.benchmark and other.benchmark:
         return one.benchmark == other.benchmark and one.marking == other.marking
     if not (one.first_marking and other.first_marking):
         return False

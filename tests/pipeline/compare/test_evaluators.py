@@ -138,15 +138,22 @@ def test_a_setting_of_evalscope_that_differs_is_missing_by_name(tmp_path: Path) 
 
 def test_nemo_skills_repeats_are_paired_by_question(tmp_path: Path) -> None:
     one = nemo_run(tmp_path / "one", GOOD, repeats=2)
-    (tmp_path / "one").rename(tmp_path / "jars")
-    other = nemo_run(tmp_path / "b" / "jars", BAD, repeats=2, order=range(COUNT)[::-1])
-    made = only(tmp_path / "jars", other)
+    other = nemo_run(tmp_path / "other", BAD, repeats=2, order=range(COUNT)[::-1])
+    made = only(one, other)  # folders of any name: their questions tell what was asked
     assert made.verdict is Verdict.REGRESSED
     assert made.pairing is not None
     # Wrong in twos 40 of 80, in twenties 4 of those.
     assert (made.pairing.lost, sum(made.pairing.arm_marks.values())) == (36, 2 * COUNT)
     assert made.notes == ("NeMo-Skills keeps no settings beside its outputs",)
-    assert one.name == "one"
+
+
+def test_benchmarks_of_one_folder_of_nemo_skills_are_paired_by_name(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        nemo_run(tmp_path / name / "jars", GOOD)
+        choice_run(tmp_path / name, "ABCD")
+    made = compared(tmp_path / "a", tmp_path / "b")
+    jobs = [(one.pairing.job if one.pairing else "", one.verdict) for one in made]
+    assert jobs == [("jars", Verdict.PASS), ("stones", Verdict.PASS)]
 
 
 def test_other_numbers_of_repeats_are_missing_by_name(tmp_path: Path) -> None:
@@ -347,7 +354,16 @@ def test_half_written_files_are_refused_by_name_and_line(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff\xfe\x00", b"[1, 2]", b'{"a": 1}', b'{"a"', b"[" * 100_000, b"null\nnull\n"],
+    [
+        b"",
+        b"\xff\xfe\x00",
+        b"[1, 2]",
+        b'{"a": 1}',
+        b'{"a"',
+        b"[" * 100_000,
+        b'{"a": 1' + b"0" * 400 + b"}",
+        b"null\nnull\n",
+    ],
 )
 def test_anything_else_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
     for name in ("x.json", "x.jsonl", f"samples_t_{DATE}.jsonl", "output-rs0.jsonl", "notes.txt"):
