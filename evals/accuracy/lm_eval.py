@@ -182,7 +182,9 @@ def _prompt(row: _Row) -> str:
 
 def _first_request(row: _Row) -> Any:  # noqa: ANN401 - a JSON value
     request = _request(row)
-    return request.get("arg_0", "") if isinstance(request, Mapping) else next(iter(request), "")
+    if isinstance(request, Mapping):
+        return request.get("arg_0", "")
+    return request[0] if isinstance(request, list) and request else ""
 
 
 def _request(row: _Row) -> Any:  # noqa: ANN401 - a JSON value
