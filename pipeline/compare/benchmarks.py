@@ -180,6 +180,9 @@ def _compared(
             return replace(made, reason=problem)
         if inside := next((d for one in group if (d := _diffs(group[0], one))), []):
             return replace(made, reason=f"files of one side differ: {told_diffs(inside)}")
+        if launches and (copies := _copies(group)):
+            both = " and ".join(copies)
+            return replace(made, reason=f"{both} hold the same result: a copy is no launch")
     checks = [
         _check(made.load, metric, reference, other, rules, launches=launches)
         for metric in metrics
@@ -218,6 +221,16 @@ def _by_file(group: _Group) -> dict[str, list[BenchResult]]:
     for result in group:
         files[result.file].append(result)
     return files
+
+
+def _copies(group: _Group) -> list[str]:
+    """Files of one side with equal results, as no two launches measure them; empty if none."""
+    files: dict[tuple[tuple[str, float], ...], str] = {}
+    for one in group:
+        other = files.setdefault(tuple(sorted(one.metrics.items())), one.file)
+        if other != one.file:
+            return [other, one.file]
+    return []
 
 
 def _values(group: _Group, metric: str) -> list[float]:

@@ -296,6 +296,13 @@ def test_loads_are_paired_and_one_that_a_side_lacks_is_told(tmp_path: Path) -> N
     assert len(compared(tmp_path / "one", tmp_path / "other", shared_only=True)) == 2
 
 
+def test_a_copy_of_a_file_is_no_launch(tmp_path: Path) -> None:
+    one = side(tmp_path / "one", [sglang(), sglang(1.002), sglang()])
+    made = only(one, side(tmp_path / "other", [sglang(pace) for pace in PACES]))
+    assert made.verdict is Verdict.MISSING
+    assert made.reason.endswith("run-2.jsonl hold the same result: a copy is no launch")
+
+
 def test_files_of_one_side_must_agree(tmp_path: Path) -> None:
     mixed = side(tmp_path / "one", [sglang(), sglang(backend="vllm"), sglang()])
     assert "files of one side differ: backend differs" in only(mixed, mixed).reason

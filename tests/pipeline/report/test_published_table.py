@@ -130,6 +130,16 @@ def test_a_table_that_is_wrong_is_refused(
     assert message in str(caught.value)
 
 
+def test_a_benchmarks_result_is_no_table_and_that_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "bench.jsonl"
+    path.write_text(json.dumps({"tag": None, "backend": "sglang", "median_itl_ms": 8.0}))
+    with pytest.raises(SourceError) as refused:
+        load_published(path)
+    [problem] = refused.value.problems
+    assert "is no table of published figures" in problem
+    assert problem.endswith("are read by `servegate compare`")
+
+
 def test_the_command_writes_the_report_and_prints_its_document(tmp_path: Path) -> None:
     done = servegate("report", "--external", STUDY, "--out", "out", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
