@@ -176,13 +176,8 @@ def _compared(
         files=(len(_by_file(reference)), len(_by_file(other))),
     )
     for group in (reference, other):
-        if problem := next((f"{one.place}: {one.problem}" for one in group if one.problem), ""):
+        if problem := _group_problem(group, launches=launches):
             return replace(made, reason=problem)
-        if inside := next((d for one in group if (d := _diffs(group[0], one))), []):
-            return replace(made, reason=f"files of one side differ: {told_diffs(inside)}")
-        if launches and (copies := _copies(group)):
-            both = " and ".join(copies)
-            return replace(made, reason=f"{both} hold the same result: a copy is no launch")
     checks = [
         _check(made.load, metric, reference, other, rules, launches=launches)
         for metric in metrics
@@ -197,6 +192,17 @@ def _compared(
         reason = "no margin was given (--margin 0.03 is 3 %), nothing is judged"
         return replace(made, reason=reason, checks=_undecided(checks, reason))
     return replace(made, checks=checks)
+
+
+def _group_problem(group: _Group, *, launches: bool) -> str:
+    """Why a side's results of one load must not be judged; "" if they may."""
+    if problem := next((f"{one.place}: {one.problem}" for one in group if one.problem), ""):
+        return problem
+    if inside := next((diffs for one in group if (diffs := _diffs(group[0], one))), []):
+        return f"files of one side differ: {told_diffs(inside)}"
+    if launches and (copies := _copies(group)):
+        return f"{' and '.join(copies)} hold the same result: a copy is no launch"
+    return ""
 
 
 def _diffs(one: BenchResult, other: BenchResult) -> list[SettingDiff]:
