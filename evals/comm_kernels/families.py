@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = ["FAMILIES", "Family", "family_of", "mode_of", "suspicious"]
 
@@ -114,6 +115,7 @@ _SUSPICIOUS = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)  # a trace has some hundred names, each asked for by every rank
 def family_of(name: str) -> str | None:
     """The family of a kernel; None: no communication that is known."""
     return next((family.name for family in FAMILIES if family.pattern.search(name)), None)

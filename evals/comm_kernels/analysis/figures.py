@@ -42,6 +42,7 @@ class Figures:
     Attributes:
         ranks: Ranks.
         steps: Decode steps that count.
+        step_is: What a step is: a replay of a CUDA graph, a cycle of several, a span.
         skipped_steps: Steps left out.
         skipped: The same by reason.
         with_imbalance_ms: Sum of the communication kernels of a step.
@@ -66,6 +67,7 @@ class Figures:
 
     ranks: int
     steps: int
+    step_is: str
     skipped_steps: int
     skipped: Mapping[str, int]
     with_imbalance_ms: float
@@ -117,6 +119,8 @@ def figures(table: KernelTable, found: Collectives, grouped: Callable[[], Groupi
     _no_unknown(table, ranks)
     try:
         grouping, refused = grouped(), ""
+        if found.ambiguous:
+            raise UnknownGroups(found.ambiguous)
         shortest = _shortest(found, grouping)
     except UnknownGroups as error:
         grouping, refused, shortest = None, str(error), None
@@ -132,6 +136,7 @@ def figures(table: KernelTable, found: Collectives, grouped: Callable[[], Groupi
     return Figures(
         ranks=len(ranks),
         steps=table.steps,
+        step_is=table.ranks[0].origin.told,
         skipped_steps=table.skipped_steps,
         skipped=dict(table.skipped),
         with_imbalance_ms=_median(waited),

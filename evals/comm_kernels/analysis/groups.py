@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from evals.comm_kernels.analysis.sequences import Collectives
 from evals.comm_kernels.families import FAMILIES
@@ -134,14 +135,24 @@ def assumed(found: Collectives, subgroups: frozenset[int] | None) -> Grouping:
         )
     two_way = np.array([_ONE_WAY.search(name) is None for name in found.names], dtype=bool)
     if found.ranks > 1 and len(found.step):
-        ends = found.start + found.took
-        apart = (found.start.max(axis=0) - ends.min(axis=0) > _CLOCKS_NS) & two_way[found.name]
+        apart = _not_met(found, found.start) & two_way[found.name]
         if apart.any():
-            raise UnknownGroups(_apart(found, int(np.flatnonzero(apart)[0]), int(apart.sum())))
+            # Clocks of other hosts differ. All ranks leave a collective at once, which sets them.
+            ends = found.start + found.took
+            late = np.median(ends - ends[0], axis=1).astype(np.int64)
+            if (_not_met(found, found.start - late[:, None]) & two_way[found.name]).any():
+                at, many = int(np.flatnonzero(apart)[0]), int(apart.sum())
+                raise UnknownGroups(_apart(found, at, many))
     told = "all ranks (no process group of some ranks in the trace)"
     if subgroups is None:
         told = "all ranks (assumed; all kernels of each collective overlap in time)"
     return Grouping(partitions=(world,), of=np.zeros(len(found.step), dtype=np.int64), told=told)
+
+
+def _not_met(found: Collectives, start: Ints) -> npt.NDArray[np.bool_]:
+    """Which collectives ended on a rank before they began on another, [n]."""
+    met = (start + found.took).min(axis=0) - start.max(axis=0)
+    return np.asarray(met < -_CLOCKS_NS)
 
 
 def _apart(found: Collectives, at: int, many: int) -> str:

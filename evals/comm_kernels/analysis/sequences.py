@@ -8,6 +8,7 @@ from difflib import unified_diff
 
 import numpy as np
 
+from evals.comm_kernels.analysis.interleaved import Side, interleaved, one_by_one
 from evals.comm_kernels.traces.table import Ints, KernelTable, RankKernels, TraceError, short_name
 
 __all__ = ["Collectives", "collectives"]
@@ -28,6 +29,7 @@ class Collectives:
         start: Nanoseconds, [ranks, n].
         took: Nanoseconds, [ranks, n].
         names: Names without template arguments.
+        ambiguous: Which kernels of the ranks cannot be told to be one collective; "" where all can.
     """
 
     step: Ints
@@ -38,6 +40,7 @@ class Collectives:
     start: Ints
     took: Ints
     names: tuple[str, ...]
+    ambiguous: str = ""
 
     @property
     def ranks(self) -> int:
@@ -47,28 +50,49 @@ class Collectives:
 
 @dataclass(frozen=True, kw_only=True)
 class _OfRank:
+    """One rank's communication kernels in order of step and start; all arrays are [n]."""
+
     rows: Ints
     step: Ints
     name: Ints
+    stream: Ints
+    start: Ints
+    end: Ints
+
+    def ordered(self, rows: Ints) -> _OfRank:
+        return _OfRank(
+            rows=self.rows[rows],
+            step=self.step[rows],
+            name=self.name[rows],
+            stream=self.stream[rows],
+            start=self.start[rows],
+            end=self.end[rows],
+        )
 
 
 def collectives(table: KernelTable) -> Collectives:
-    """Matches the ranks' communication kernels by their place in the step.
+    """Matches the ranks' communication kernels by their order of start in the step.
 
-    Kernels of one stream are in order of start; of several streams, stream by stream, since ranks
-    need not interleave them alike.
+    A rank's own clock orders its kernels, over all its streams: under a CUDA graph each may run on
+    a stream of its own, and numbers of streams say nothing. Where several communicators run beside
+    each other, ranks may interleave them otherwise, and kernels are matched within each
+    (:mod:`evals.comm_kernels.analysis.interleaved`).
 
     Raises:
-        TraceError: A rank ran other communication in a step, or in another order; the message says
-            in which step and which ranks, with a diff.
+        TraceError: A rank ran other communication in a step; the message says in which step and
+            which ranks, with a diff.
     """
     index: dict[str, int] = {}
     of_ranks = [_of_rank(rank, index) for rank in table.ranks]
     names = tuple(index)
     first = of_ranks[0]
-    for rank, other in zip(table.ranks[1:], of_ranks[1:], strict=True):
-        if not (np.array_equal(first.step, other.step) and np.array_equal(first.name, other.name)):
-            raise TraceError(_difference(table, names, first, other, rank.rank))
+    in_turn = all(
+        np.array_equal(first.step, other.step) and np.array_equal(first.name, other.name)
+        for other in of_ranks[1:]
+    )
+    ambiguous = ""
+    if len(of_ranks) > 1 and not (in_turn and all(one_by_one(*_times(o)) for o in of_ranks)):
+        of_ranks, ambiguous = _within(table, names, of_ranks)
     ranks = list(zip(table.ranks, of_ranks, strict=True))
     leader = table.ranks[0]
     return Collectives(
@@ -77,9 +101,10 @@ def collectives(table: KernelTable) -> Collectives:
         family=leader.families()[leader.name[first.rows]].astype(np.int64),
         numbers=table.numbers,
         begin=np.searchsorted(first.step, np.arange(table.steps + 1)),
-        start=np.stack([rank.start[ours.rows] for rank, ours in ranks]),
+        start=np.stack([ours.start for _, ours in ranks]),
         took=np.stack([rank.end[ours.rows] - rank.start[ours.rows] for rank, ours in ranks]),
         names=names,
+        ambiguous=ambiguous,
     )
 
 
@@ -94,25 +119,55 @@ def _of_rank(rank: RankKernels, index: dict[str, int]) -> _OfRank:
     )
     names = place[rank.name]
     rows = np.flatnonzero((names >= 0) & (rank.order >= 0))
-    step, name = rank.step[rows], names[rows]
-    streams = rank.stream[rows]
-    if len(rows) and streams.min() != streams.max():
-        by_stream = np.lexsort((rank.start[rows], _stream_places(streams, name, index), step))
-        rows, step, name = rows[by_stream], step[by_stream], name[by_stream]
-    return _OfRank(rows=rows, step=step, name=name)
+    return _OfRank(
+        rows=rows,
+        step=rank.step[rows],
+        name=names[rows],
+        stream=rank.stream[rows],
+        start=rank.start[rows],
+        end=rank.end[rows],
+    )
 
 
-def _stream_places(streams: Ints, name: Ints, index: dict[str, int]) -> Ints:
-    """Streams in an order that does not rest on their numbers, which differ between processes."""
-    texts = list(index)
-    found, inverse = np.unique(streams, return_inverse=True)
-    keys = []
-    for number, stream in enumerate(found):
-        mine = name[inverse == number]
-        keys.append((-len(mine), sorted({texts[kernel] for kernel in mine.tolist()}), int(stream)))
-    place = np.empty(len(found), dtype=np.int64)
-    place[sorted(range(len(found)), key=lambda number: keys[number])] = np.arange(len(found))
-    return place[inverse]
+def _times(side: _OfRank) -> tuple[Ints, Ints, Ints]:
+    return side.stream, side.start, side.end
+
+
+def _within(
+    table: KernelTable, names: Sequence[str], of_ranks: Sequence[_OfRank]
+) -> tuple[list[_OfRank], str]:
+    """The ranks' kernels matched step by step, and what could not be; "" where all could.
+
+    Raises:
+        TraceError: A rank ran other communication.
+    """
+    first = of_ranks[0]
+    steps = np.arange(table.steps + 1)
+    limits = [np.searchsorted(side.step, steps) for side in of_ranks]
+    orders: list[list[Ints]] = [[] for _ in of_ranks]
+    ambiguous = ""
+    for step, number in enumerate(table.numbers.tolist()):
+        parts = [slice(int(low[step]), int(low[step + 1])) for low in limits]
+        sides = [
+            Side(side.name[part], side.stream[part], side.start[part], side.end[part])
+            for side, part in zip(of_ranks, parts, strict=True)
+        ]
+        for rank, other in zip(table.ranks[1:], sides[1:], strict=True):
+            if sorted(other.name.tolist()) != sorted(sides[0].name.tolist()):
+                side = of_ranks[table.ranks.index(rank)]
+                raise TraceError(_difference(table, names, first, side, rank.rank))
+        places, unclear = interleaved(sides)
+        if unclear is not None and not ambiguous:
+            rank, name = table.ranks[unclear.rank].rank, names[unclear.name]
+            ambiguous = (
+                f"step {number}: on rank {rank} several kernels of {name} run at once or in an "
+                "order of its own, so that those of one collective cannot be told from another's"
+            )
+        for order, part, place in zip(orders, parts, places, strict=True):
+            order.append(place + part.start)
+    return [
+        side.ordered(np.concatenate(order)) for side, order in zip(of_ranks, orders, strict=True)
+    ], ambiguous
 
 
 def _difference(
@@ -143,11 +198,6 @@ def _difference(
         )
         return "\n".join([where, *shown])
     raise AssertionError("sequences that differ nowhere")
-
-
-def _in_step(side: _OfRank, step: int, names: Sequence[str]) -> list[str]:
-    low, high = np.searchsorted(side.step, [step, step + 1])
-    return [names[name] for name in side.name[low:high]]
 
 
 def _at(names: Sequence[str], at: int) -> str:

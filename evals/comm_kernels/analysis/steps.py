@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evals.comm_kernels.traces.table import KernelTable, RankKernels, TraceError
+from evals.comm_kernels.traces.table import Ints, KernelTable, RankKernels, TraceError
 
 __all__ = ["aligned"]
 
@@ -17,6 +17,9 @@ _EDGE, _OTHER, _SPANS = "first and last", "of another size", "no decode"
 # agree when nearly none does.
 _SAME, _NO_CLOCK = 0.9, 0.1
 _ENOUGH = 4  # pairs; of more, the first and the last are not asked
+# All ranks leave a collective at once, so that the times of the last ones of the right pairs of
+# steps differ by one number, the difference of the clocks, to so many nanoseconds.
+_TOGETHER_NS = 5_000
 
 
 def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
@@ -37,6 +40,12 @@ def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
     _complete(ordered)
     if len({rank.origin.device for rank in ordered}) > 1:
         raise TraceError("some ranks were traced on a GPU and some on a CPU; trace all alike")
+    for rank in ordered:
+        if rank.origin.told != ordered[0].origin.told:
+            raise TraceError(
+                f"a step of rank {ordered[0].rank} is {ordered[0].origin.told} and one of rank "
+                f"{rank.rank} is {rank.origin.told}; trace all ranks alike"
+            )
     _nearly_equal(ordered)
     shifts = [_shift(ordered[0], rank) for rank in ordered]
     first = max(-shift for shift in shifts)
@@ -49,13 +58,14 @@ def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
             f"are left out ({edge} at each end); trace more steps"
         )
     begin = first + edge
+    inner = [slice(begin + shift, last - edge + shift) for shift in shifts]
     signatures = np.stack(
-        [
-            rank.signature[begin + shift : last - edge + shift]
-            for rank, shift in zip(ordered, shifts, strict=True)
-        ]
+        [rank.signature[steps] for rank, steps in zip(ordered, inner, strict=True)]
     )
-    keep = _usual(ordered, signatures, begin)
+    batches = np.stack([rank.batch[steps] for rank, steps in zip(ordered, inner, strict=True)])
+    full = np.all(batches == _most(batches)[:, None], axis=0)
+    keep = full.copy()
+    keep[full] = _usual(ordered, signatures[:, full], np.flatnonzero(full) + begin)
     kept = [rank.kept(begin + shift, keep) for rank, shift in zip(ordered, shifts, strict=True)]
     steps = int(keep.sum())
     skipped = {
@@ -111,10 +121,14 @@ def _shift(base: RankKernels, other: RankKernels) -> int:
     """
     if base is other:
         return 0
+    alike = {shift: _leaving(base, other, shift) for shift in (-1, 0, 1)}
+    best, second = sorted(alike, key=lambda shift: -alike[shift])[:2]
+    if alike[best] >= _SAME and alike[second] < _SAME / 2:
+        return best
     shares = {shift: _sharing(base, other, shift) for shift in (-1, 0, 1)}
     best = max(shares, key=lambda shift: (shares[shift], -abs(shift)))
     # Spans on a host are as long as its noise makes them.
-    if shares[best] >= _SAME or base.by_batch:
+    if shares[best] >= _SAME or base.eager:
         return best
     if shares[best] <= _NO_CLOCK:
         if base.steps == other.steps:
@@ -148,29 +162,51 @@ def _sharing(base: RankKernels, other: RankKernels, shift: int) -> float:
     return float((2 * together > shorter).mean()) if len(shorter) else 0.0
 
 
+def _leaving(base: RankKernels, other: RankKernels, shift: int) -> float:
+    """Share of the pairs whose last collectives end at once, whatever the clocks' difference."""
+    ours, theirs = _pairs(base, other, shift)
+    apart = _left(other)[theirs] - _left(base)[ours]
+    if len(apart) < _ENOUGH - 1:
+        return 0.0
+    return float((np.abs(apart - np.median(apart)) <= _TOGETHER_NS).mean())
+
+
+def _left(rank: RankKernels) -> Ints:
+    """When each step's last communication ended, or, without any, its last kernel, [steps]."""
+    left = np.full(rank.steps, np.iinfo(np.int64).min)
+    rows = np.flatnonzero((rank.families()[rank.name] >= 0) & (rank.order >= 0))
+    np.maximum.at(left, rank.step[rows], rank.end[rows])
+    return np.where(left == np.iinfo(np.int64).min, rank.ends, left)
+
+
 def _alike(base: RankKernels, other: RankKernels, shift: int) -> bool:
     ours, theirs = _pairs(base, other, shift)
     return np.array_equal(base.signature[ours], other.signature[theirs])
 
 
+def _most(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The most frequent number of each row."""
+    return np.array([np.bincount(row).argmax() if len(row) else 0 for row in rows])
+
+
 def _usual(
-    ranks: Sequence[RankKernels], signatures: npt.NDArray[np.int64], begin: int
+    ranks: Sequence[RankKernels], signatures: npt.NDArray[np.int64], numbers: Ints
 ) -> npt.NDArray[np.bool_]:
     """Which steps have the usual signature on all ranks.
 
     Raises:
         TraceError: A rank's step lacks kernels while others ran the usual number.
     """
-    usual = np.array([np.bincount(row).argmax() for row in signatures])
+    usual = _most(signatures)
     fits = signatures == usual[:, None]
-    # A graph has the same kernels on every rank. Batches of SGLang's spans are each rank's own.
+    # A graph has the same kernels on every rank.
     mixed = np.flatnonzero(fits.any(axis=0) & ~fits.all(axis=0))
-    if len(mixed) and not ranks[0].by_batch:
+    if len(mixed):
         step = int(mixed[0])
         odd = int(np.flatnonzero(~fits[:, step])[0])
         good = int(np.flatnonzero(fits[:, step])[0])
         raise TraceError(
-            f"step {step + begin}: rank {ranks[odd].rank} has {signatures[odd, step]} kernels, "
+            f"step {numbers[step]}: rank {ranks[odd].rank} has {signatures[odd, step]} kernels, "
             f"where it usually has {usual[odd]}, and rank {ranks[good].rank} has its usual "
             f"{signatures[good, step]}; events were lost, trace again"
         )

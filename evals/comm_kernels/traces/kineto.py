@@ -6,7 +6,6 @@ import gzip
 import json
 import re
 import zlib
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,14 +14,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from evals.comm_kernels.families import family_of
 from evals.comm_kernels.traces.rows import NONE, BareRows, stepped
+from evals.comm_kernels.traces.spans import Span, is_step
 from evals.comm_kernels.traces.table import UNKNOWN_RANK, Origin, RankKernels, TraceError
 
 __all__ = ["read_kineto"]
 
-# SGLang's span around a step (0.5.23, srt/utils/profile_utils.py, build_step_span_name).
-_DECODE = re.compile(r"^step\[DECODE\b(?:.*\bbs=(\d+))?")
-_SPAN = "step["
 _RANK = re.compile(r"-TP-(\d+)|\brank[-_]?(\d+)")
 # SGLang's merger puts the rank before each process (0.5.23, srt/utils/profile_merger.py).
 _LABEL = re.compile(r"^\[(?:\w+-)*?TP(\d+)[-\]]")
@@ -60,9 +58,9 @@ _DECODER = msgspec.json.Decoder(_Document)
 def read_kineto(path: Path) -> list[RankKernels]:
     """The decode steps of one file; a merged one holds several ranks.
 
-    On a GPU all kernels of one replay of a CUDA graph share the correlation of its cudaGraphLaunch;
-    without graphs, and on a CPU, SGLang's own span says what a step is. Times are microseconds with
-    three decimals, so nanoseconds are exact (Kineto counts from a base time to keep them so).
+    The engine's own spans say what a step is; where there are none, replays of CUDA graphs, whose
+    kernels share the correlation of their cudaGraphLaunch. Times are microseconds with three
+    decimals, so nanoseconds are exact (Kineto counts from a base time to keep them so).
 
     Raises:
         TraceError: It cannot be read, or holds no decode step.
@@ -111,39 +109,63 @@ def _by_rank(path: Path, document: _Document) -> Mapping[int, Sequence[_Event]]:
 
 def _rank(path: Path, rank: int, events: Sequence[_Event], info: Mapping[str, Any]) -> RankKernels:
     kernels = [event for event in events if event.cat == "kernel"]
-    launches = {
+    replays = {
         event.args.correlation
         for event in events
         if event.cat in _HOST and "GraphLaunch" in event.name and event.args is not None
     }
     world, subgroups = _process_groups(info)
-    spans = [event for event in events if event.cat in _ANNOTATIONS and _is_span(event)]
-    others = len({e.ts for e in spans if e.cat == "user_annotation" and not _decode(e)})
-    replayed = [_correlation(kernel) for kernel in kernels] if launches else []
     origin = Origin(
         rank=rank,
         source=path,
         device="gpu" if kernels else "cpu",
         world=world,
-        other_spans=others,
         subgroups=subgroups,
     )
-    if not launches.isdisjoint(replayed):
-        replays = [c if c in launches else NONE for c in replayed]
-        return stepped(_bare(kernels, replays), origin)
-    found = _of_spans(events, kernels, [span for span in spans if _decode(span)])
-    if found is None:
-        raise TraceError(f"{path}: {_nothing(events, kernels, launches)}")
-    rows, sizes = found
-    return stepped(rows, origin, sizes)
+    spans = [
+        event
+        for event in events
+        if event.cat in _ANNOTATIONS and event.ph == "X" and is_step(event.name)
+    ]
+    if not kernels:
+        # A collective of a backend that is written in Python is an annotation.
+        kernels = [
+            event
+            for event in events
+            if event.cat in ("cpu_op", "user_annotation")
+            and event.ph == "X"
+            and not is_step(event.name)
+        ]
+        if not kernels or not spans:
+            raise TraceError(f"{path}: {_nothing(events, replays)}")
+        return stepped(_bare(kernels, []), origin, _of_host(spans))
+    keys = [_correlation(kernel) for kernel in kernels]
+    replayed = [key if key in replays else NONE for key in keys] if replays else []
+    # When a kernel was launched is asked only where something rests on it.
+    needed = bool(spans) or any(
+        key not in replays and family_of(event.name) is not None
+        for key, event in zip(keys, kernels, strict=True)
+    )
+    when = {_correlation(e): _ns(e.ts) for e in events if needed and e.cat in _HOST}
+    launched = [when.get(key, NONE) for key in keys] if needed else []
+    if spans and all(time == NONE for time in launched):
+        # Only the GPU's side was kept: its spans last from their first kernel to their last.
+        on_gpu = [span for span in spans if span.cat == "gpu_user_annotation"]
+        return stepped(
+            _bare(kernels, replayed, [_ns(e.ts) for e in kernels]),
+            origin,
+            _of_host(on_gpu or spans),
+        )
+    spans = [span for span in spans if span.cat == "user_annotation"]
+    return stepped(_bare(kernels, replayed, launched), origin, _of_host(spans))
 
 
-def _is_span(event: _Event) -> bool:
-    return event.ph == "X" and event.name.startswith(_SPAN)
+def _of_host(spans: Iterable[_Event]) -> list[Span]:
+    return [Span(_ns(span.ts), _ns(span.ts + span.dur), span.name) for span in spans]
 
 
-def _decode(event: _Event) -> bool:
-    return _DECODE.search(event.name) is not None
+def _ns(microseconds: float) -> int:
+    return round(microseconds * 1000)
 
 
 def _correlation(event: _Event) -> int:
@@ -151,55 +173,19 @@ def _correlation(event: _Event) -> int:
     return found if isinstance(found, int) else NONE
 
 
-def _nothing(events: Sequence[_Event], kernels: Sequence[_Event], launches: set[Any]) -> str:
+def _nothing(events: Sequence[_Event], replays: set[Any]) -> str:
     if not events:
         return "is empty; the profiler saw nothing"
-    if launches and not kernels:
-        count = len(launches)
+    if replays:
+        count = len(replays)
         return f"holds {count} launches of CUDA graphs and no kernel in them; trace the GPU, too"
     return "holds no decode step, neither replays of a CUDA graph nor spans step[DECODE ...]"
 
 
-def _of_spans(
-    events: Sequence[_Event], kernels: Sequence[_Event], spans: Sequence[_Event]
-) -> tuple[BareRows, list[int]] | None:
-    """Rows by SGLang's spans, and the batch size of each span; None: there is none with rows."""
-    on_gpu = [span for span in spans if span.cat == "gpu_user_annotation"]
-    when: Mapping[int, float] = {}
-    if kernels and on_gpu:
-        spans = on_gpu
-    else:
-        spans = [span for span in spans if span.cat == "user_annotation"]
-        # A kernel runs later than its launch; the launch is what lies inside a span of the host.
-        when = {_correlation(e): e.ts for e in events if kernels and e.cat in _HOST}
-    # A collective of a backend that is written in Python is an annotation.
-    ours = kernels or [
-        event
-        for event in events
-        if event.cat in ("cpu_op", "user_annotation")
-        and event.ph == "X"
-        and not event.name.startswith(_SPAN)
-    ]
-    spans = sorted(spans, key=lambda span: span.ts)
-    starts = [span.ts for span in spans]
-    ends = [span.ts + span.dur for span in spans]
-    replays = []
-    for event in ours:
-        time = when.get(_correlation(event), event.ts) if when else event.ts
-        at = bisect_right(starts, time) - 1
-        replays.append(at if at >= 0 and time < ends[at] else NONE)
-    if not any(replay != NONE for replay in replays):
-        return None
-    sizes = [_batch(span.name) for span in spans]
-    return _bare(ours, replays), sizes
-
-
-def _batch(name: str) -> int:
-    match = _DECODE.search(name)
-    return 0 if match is None or match[1] is None else int(match[1])
-
-
-def _bare(events: Sequence[_Event], replays: Iterable[int]) -> BareRows:
+def _bare(
+    events: Sequence[_Event], replays: Sequence[int], launched: Sequence[int] | None = None
+) -> BareRows:
+    """Rows of events; without replays none is of a graph, and a CPU's are launched as they run."""
     index: dict[str, int] = {}
     names = [index.setdefault(event.name, len(index)) for event in events]
     start = np.rint(np.array([event.ts for event in events]) * 1000).astype(np.int64)
@@ -209,8 +195,9 @@ def _bare(events: Sequence[_Event], replays: Iterable[int]) -> BareRows:
         end=start + took,
         stream=np.array([_stream(event) for event in events], dtype=np.int64),
         name=np.array(names, dtype=np.int64),
-        replay=np.array(list(replays), dtype=np.int64),
+        replay=np.array(replays, dtype=np.int64) if replays else np.full(len(events), NONE),
         names=tuple(index),
+        launched=start if launched is None else np.array(launched) if launched else None,
     )
 
 

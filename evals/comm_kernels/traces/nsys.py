@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evals.comm_kernels.families import family_of
 from evals.comm_kernels.traces.nsys_checks import KERNELS, check, cut_off, tables_of
+from evals.comm_kernels.traces.nsys_host import CALLS, Calls, calls_of, spans_of
 from evals.comm_kernels.traces.rows import NONE, BareRows, stepped
+from evals.comm_kernels.traces.spans import Span
 from evals.comm_kernels.traces.sqlite_columns import Query, read_columns
 from evals.comm_kernels.traces.table import (
     UNKNOWN_RANK,
@@ -30,7 +33,6 @@ from evals.comm_kernels.traces.table import (
 __all__ = ["read_nsys"]
 
 _RANK = re.compile(r"-TP-(\d+)|\brank[-_]?(\d+)")
-_CALLS = "CUPTI_ACTIVITY_KIND_RUNTIME"
 _MOST_IDS = 10_000_000
 _IN_FLIGHT = 2
 _SPARSE = 997  # every so many rows are looked at for the processes that there are
@@ -71,20 +73,26 @@ _BY_NODE = f"CASE WHEN graphNodeId THEN correlationId ELSE {NONE} END"
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """The small tables: names by id, GPUs by pid and device, graphs' launches by pid."""
+    """The small tables: names by id, GPUs by pid and device, graphs' launches and spans by pid."""
 
     names: Mapping[int, str]
     gpus: Mapping[tuple[int, int], int]
     launches: Mapping[int, Ints]
+    spans: Mapping[int, Sequence[Span]]
+
+    @property
+    def calls(self) -> bool:
+        """Whether calls tell which kernels are of a graph; eager steps have calls of no graph."""
+        return bool(self.launches or self.spans)
 
 
 def read_nsys(path: Path) -> list[RankKernels]:
     """The decode steps of every rank in one export.
 
     A rank is a process on a device; ranks are numbered in the order of their GPUs, or, where the
-    file's name has a rank and holds one, by that name. The kernels of one replay of a CUDA graph
-    share the correlation of its cudaGraphLaunch within a process (Nsight Systems' schema, table
-    CUPTI_ACTIVITY_KIND_KERNEL).
+    file's name has a rank and holds one, by that name. Steps are told by NVTX ranges of the engine,
+    where there are some; else by replays of CUDA graphs, whose kernels share the correlation of
+    their cudaGraphLaunch within a process (Nsight Systems' schema, CUPTI_ACTIVITY_KIND_KERNEL).
 
     Raises:
         TraceError: It cannot be read, lost events, or holds no kernels of CUDA graphs.
@@ -92,20 +100,22 @@ def read_nsys(path: Path) -> list[RankKernels]:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             tables = tables_of(database)
-            check(path, database, tables)
+            spans = spans_of(database, tables)
+            check(path, database, tables, named=bool(spans))
             lacking = cut_off(database, tables)
             facts = _Facts(
                 names=_names(database),
                 gpus=_gpus(database, tables),
                 launches=_launches(database, tables),
+                spans=spans,
             )
-        columns = read_columns(path, _query("correlationId" if facts.launches else _BY_NODE))
+        columns = read_columns(path, _query("correlationId" if facts.calls else _BY_NODE))
     except TraceError:
         raise
     except (sqlite3.Error, OSError, ValueError) as error:
         raise TraceError(f"{path}: is no SQLite export of Nsight Systems: {error}") from error
     ranks = _ranks(columns, facts, path)
-    # A rank has at most a replay that runs and one that waits for it.
+    # A rank has at most a step that runs and one that waits for it.
     most = _IN_FLIGHT * sum(int(rank.signature.max()) for rank in ranks)
     if lacking > most:
         raise TraceError(
@@ -116,29 +126,40 @@ def read_nsys(path: Path) -> list[RankKernels]:
 
 
 def _ranks(columns: Sequence[Ints], facts: _Facts, path: Path) -> list[RankKernels]:
-    """One entry for each process and device with kernels of graphs, in the order of GPUs."""
+    """One entry for each process and device with kernels of steps, in the order of GPUs."""
     start, end, owned, stream, names_of, replay = columns
+
+    def calls(process: int) -> Calls:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return calls_of(database, process)
 
     def rank_of(owner: int, at: Ints) -> RankKernels | None:
         begun = start[at]
         if begun.min() < 0:  # what nsys could not place in time
             at = at[begun >= 0]
-        mine = replay[at]
-        if facts.launches:
-            launched = facts.launches.get(owner >> 8, np.empty(0, dtype=np.int32))
-            mine = np.where(np.isin(mine, launched), mine, NONE)
-        if not np.any(mine != NONE):
+        mine, keys, process = replay[at], replay[at], owner >> 8
+        if facts.calls:
+            of_graphs = facts.launches.get(process, np.empty(0, dtype=np.int32))
+            mine = np.where(np.isin(mine, of_graphs), mine, NONE)
+        spans = facts.spans.get(process, ())
+        if not (spans or np.any(mine != NONE)):
             return None
         used, name = _used(names_of[at])
+        names = tuple(facts.names.get(index, f"string {index}") for index in used)
+        eager = np.array([family_of(one) is not None for one in names])[name] & (mine == NONE)
+        launched = None
+        if facts.calls and (spans or eager.any()):
+            launched = calls(process).of(keys)
         rows = BareRows(
             start=start[at],
             end=end[at],
             stream=stream[at],
             name=name,
             replay=mine,
-            names=tuple(facts.names.get(index, f"string {index}") for index in used),
+            names=names,
+            launched=launched,
         )
-        return stepped(rows, Origin(rank=UNKNOWN_RANK, source=path, device="gpu"))
+        return stepped(rows, Origin(rank=UNKNOWN_RANK, source=path, device="gpu"), spans)
 
     def place(found: tuple[int, Ints]) -> tuple[int, int]:
         owner = found[0]
@@ -198,10 +219,10 @@ def _gpus(database: sqlite3.Connection, tables: frozenset[str]) -> dict[tuple[in
 
 def _launches(database: sqlite3.Connection, tables: frozenset[str]) -> dict[int, Ints]:
     """Correlations of each process's launches of graphs; empty where calls were not traced."""
-    if _CALLS not in tables:
+    if CALLS not in tables:
         return {}
     query = (
-        f"SELECT globalTid >> 24 & 4194303, correlationId FROM {_CALLS} WHERE nameId IN "  # noqa: S608
+        f"SELECT globalTid >> 24 & 4194303, correlationId FROM {CALLS} WHERE nameId IN "  # noqa: S608
         "(SELECT id FROM StringIds WHERE value LIKE '%GraphLaunch%')"
     )
     found: dict[int, list[int]] = defaultdict(list)

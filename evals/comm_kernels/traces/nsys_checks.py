@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from evals.comm_kernels.traces.spans import NAMED_STEPS
 from evals.comm_kernels.traces.table import TraceError
 
 __all__ = ["EXPORT", "KERNELS", "check", "cut_off", "tables_of"]
@@ -37,8 +38,17 @@ def tables_of(database: sqlite3.Connection) -> frozenset[str]:
     return frozenset(row[0] for row in found)
 
 
-def check(path: Path, database: sqlite3.Connection, tables: frozenset[str]) -> None:
-    """Raises TraceError for each way in which a report of nsys can be useless or wrong."""
+def check(
+    path: Path, database: sqlite3.Connection, tables: frozenset[str], *, named: bool = False
+) -> None:
+    """Raises TraceError for each way in which a report of nsys can be useless or wrong.
+
+    Args:
+        path: The export, for messages.
+        database: The same, open.
+        tables: Names of its tables.
+        named: It has ranges of the engine, which tell steps without CUDA graphs, too.
+    """
     if "StringIds" not in tables:
         raise TraceError(f"{path}: is no SQLite export of Nsight Systems; make one with: {EXPORT}")
     for text in _diagnostics(database, tables):
@@ -66,10 +76,10 @@ def check(path: Path, database: sqlite3.Connection, tables: frozenset[str]) -> N
             f"{path}: table {KERNELS} has no column {', '.join(missing)}; this schema is not "
             "known, export again with a current nsys"
         )
-    if not nodes:
+    if not (nodes or named):
         raise TraceError(
             f"{path}: holds kernels, but none of a CUDA graph, so that no step can be told; serve "
-            "with CUDA graphs, or use torch's profiler, which sees SGLang's own spans"
+            f"with CUDA graphs, or {NAMED_STEPS}"
         )
 
 

@@ -51,6 +51,7 @@ class Origin:
         other_spans: Spans of steps that are no decode.
         subgroups: Sizes of the run's device process groups that are neither one rank nor all, where
             the trace says so; None: it does not.
+        told: What a step is.
     """
 
     rank: int
@@ -59,6 +60,7 @@ class Origin:
     world: int | None = None
     other_spans: int = 0
     subgroups: frozenset[int] | None = None
+    told: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +76,15 @@ class RankKernels:
         step: Number of the step, [n], rising. A kernel beside the steps belongs to the one that
             began last before it.
         order: Place inside the step, [n]; -1 for a kernel beside it (sampling, copies: what runs
-            between two replays of the graph, or on another stream meanwhile).
+            between two steps' graphs, or on another stream meanwhile, and is no communication).
         names: Names as the profiler has them.
         begins: Start of each step's first kernel, [steps].
         ends: The latest end of each step's kernels, [steps].
         period: From each step's start to the next one's, [steps]; -1 where no next one was seen.
-        signature: What tells a decode step at the full batch from another, [steps]: the kernels of
-            a graph, or the batch size of SGLang's span.
-        by_batch: The signature is a batch size, which ranks need not share.
-        world: Ranks of the whole run, where the trace says so.
-        other_spans: Spans of steps that are no decode.
-        subgroups: Sizes of the run's device process groups that are neither one rank nor all, where
-            the trace says so; None: it does not.
+        signature: What tells a decode step at the full batch from another, [steps]: its kernels of
+            graphs and its communication; 0 where there are no graphs.
+        batch: The same by the batch sizes that spans name, [steps]; ranks need not share it.
+        eager: There are no graphs.
     """
 
     origin: Origin
@@ -100,7 +99,8 @@ class RankKernels:
     ends: Ints
     period: Ints
     signature: Ints
-    by_batch: bool = False
+    batch: Ints
+    eager: bool = False
 
     @property
     def rank(self) -> int:
@@ -136,12 +136,13 @@ class RankKernels:
             key: getattr(self, key)[rows] for key in ("start", "end", "stream", "name", "order")
         }
         of_steps: dict[str, Any] = {
-            key: getattr(self, key)[chosen] for key in ("begins", "ends", "period", "signature")
+            key: getattr(self, key)[chosen]
+            for key in ("begins", "ends", "period", "signature", "batch")
         }
         return RankKernels(
             origin=self.origin,
             names=self.names,
-            by_batch=self.by_batch,
+            eager=self.eager,
             step=number[self.step[rows]],
             **columns,
             **of_steps,
