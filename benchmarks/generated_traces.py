@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,8 @@ import numpy as np
 
 __all__ = [
     "ALL_GATHER", "ALL_REDUCE", "GEMM", "REDUCE_SCATTER", "Answers", "Collective", "Compute",
-    "Kernel", "Part", "Schedule", "kineto_document", "write_kineto", "write_nsys",
+    "Kernel", "NextGraph", "Part", "Schedule", "kineto_document", "named", "write_kineto",
+    "write_nsys",
 ]  # fmt: skip
 
 ALL_GATHER = "ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)"
@@ -34,31 +35,43 @@ MAIN_STREAM, SIDE_STREAM, SAMPLER_STREAM = 13, 17, 7
 _PID, _GLOBAL = 700, 1 << 48
 _LAUNCH = 3  # id of the name of a graph's launch
 _BASE = 5_000_000_000
+_AHEAD = 9_000  # nanoseconds by which the host launches before a kernel starts
 
 
 @dataclass(frozen=True)
 class Compute:
-    """A kernel that takes ``least`` to ``most`` nanoseconds on a busy rank, 500 on an idle one."""
+    """A kernel that takes ``least`` to ``most`` nanoseconds on a busy rank, 500 on an idle one.
+
+    With ``eager`` it is of no CUDA graph.
+    """
 
     least: int
     most: int
     name: str = GEMM
+    eager: bool = False
 
 
 @dataclass(frozen=True)
 class Collective:
     """A collective of ``groups`` (None: all ranks) that takes ``transfer`` ns once all are there.
 
-    With ``side`` it runs on another stream beside the next kernel of the main one.
+    With ``side`` it runs on another stream beside the next kernel of the main one, with ``eager``
+    it is of no CUDA graph.
     """
 
     name: str
     transfer: int
     groups: tuple[tuple[int, ...], ...] | None = None
     side: bool = False
+    eager: bool = False
 
 
-Part = Compute | Collective
+@dataclass(frozen=True)
+class NextGraph:
+    """What follows is of another graph of the same step."""
+
+
+Part = Compute | Collective | NextGraph
 
 
 class Kernel(NamedTuple):
@@ -71,6 +84,7 @@ class Kernel(NamedTuple):
     end: int
     name: str
     inside: bool
+    graph: int = 0
 
 
 @dataclass
@@ -98,6 +112,7 @@ class Schedule:
         ranks: Ranks.
         steps: Steps, the first and the last included.
         parts: Kernels of a step in order.
+        every: Parts of steps by number, in place of ``parts``: prefill, another batch.
         gap: Nanoseconds between kernels of a stream.
         between: Nanoseconds between steps, in which the sampler runs for ``sampler`` of them.
         sampler: See above; 0: no such kernel.
@@ -108,6 +123,7 @@ class Schedule:
     ranks: int
     steps: int
     parts: Sequence[Part]
+    every: Mapping[int, Sequence[Part]] = field(default_factory=dict)
     gap: int = 700
     between: int = 90_000
     sampler: int = 20_000
@@ -130,13 +146,20 @@ class Schedule:
             begun = list(now)
             kernels: list[Kernel] = []
             waited = alone = 0.0
-            for part in self.parts:
+            graph = 0
+            for part in self.every.get(step, self.parts):
+                if isinstance(part, NextGraph):
+                    graph += 1
+                    continue
+                inside = not part.eager
                 if isinstance(part, Compute):
                     times = random.integers(part.least, part.most + 1, self.ranks).tolist()
                     for rank in range(self.ranks):
                         end = now[rank] + (500 if rank in idle else times[rank])
                         kernels.append(
-                            Kernel(rank, step, MAIN_STREAM, now[rank], end, part.name, True)
+                            Kernel(
+                                rank, step, MAIN_STREAM, now[rank], end, part.name, inside, graph
+                            )
                         )
                         now[rank] = end + self.gap
                     continue
@@ -145,7 +168,9 @@ class Schedule:
                     alone += part.transfer * len(group) / self.ranks
                     for rank in group:
                         stream = SIDE_STREAM if part.side else MAIN_STREAM
-                        kernels.append(Kernel(rank, step, stream, now[rank], done, part.name, True))
+                        kernels.append(
+                            Kernel(rank, step, stream, now[rank], done, part.name, inside, graph)
+                        )
                         waited += (done - now[rank]) / self.ranks
                         now[rank] = now[rank] + 100 if part.side else done + self.gap
             for rank in range(self.ranks):
@@ -165,6 +190,33 @@ class Schedule:
             yield kernels
 
 
+def correlation(kernel: Kernel, number: int) -> int:
+    """Of the launch that started a kernel; a graph's kernels share one, others have their own."""
+    return 100 + 1000 * kernel.step + kernel.graph if kernel.inside else 10**8 + number
+
+
+def launches(kernels: Iterable[Kernel]) -> dict[tuple[int, int], tuple[int, Kernel]]:
+    """By rank and correlation, when the host launched and the first kernel of it."""
+    found: dict[tuple[int, int], tuple[int, Kernel]] = {}
+    for number, kernel in enumerate(kernels):
+        found.setdefault(
+            (kernel.rank, correlation(kernel, number)), (kernel.start - _AHEAD, kernel)
+        )
+    return found
+
+
+def named(
+    kernels: Iterable[Kernel], names: Callable[[Kernel], str | None]
+) -> list[tuple[int, int, int, str]]:
+    """Spans of the host around launches of graphs: rank, begin, end, name; None: no span."""
+    found = []
+    for (rank, _), (at, first) in launches(kernels).items():
+        name = names(first) if first.inside else None
+        if name is not None:
+            found.append((rank, at - 200, at + 300, name))
+    return found
+
+
 # Columns of nsys 2025.3 (schema 3.20), in their order.
 _SCHEMA = """
 CREATE TABLE StringIds(id INTEGER NOT NULL PRIMARY KEY, value TEXT NOT NULL);
@@ -179,6 +231,9 @@ CREATE TABLE CUPTI_ACTIVITY_KIND_GRAPH_TRACE(start INTEGER NOT NULL, "end" INTEG
 CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME(start INTEGER NOT NULL, "end" INTEGER NOT NULL,
   eventClass INTEGER NOT NULL, globalTid INTEGER, correlationId INTEGER, nameId INTEGER NOT NULL,
   returnValue INTEGER NOT NULL, callchainId INTEGER);
+CREATE TABLE NVTX_EVENTS(start INTEGER NOT NULL, "end" INTEGER, eventType INTEGER NOT NULL,
+  rangeId INTEGER, category INTEGER, color INTEGER, text TEXT, globalTid INTEGER,
+  endGlobalTid INTEGER, textId INTEGER, domainId INTEGER);
 CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL(start INTEGER NOT NULL, "end" INTEGER NOT NULL,
   deviceId INTEGER NOT NULL, contextId INTEGER NOT NULL, greenContextId INTEGER,
   streamId INTEGER NOT NULL, correlationId INTEGER, globalPid INTEGER,
@@ -203,6 +258,7 @@ def write_nsys(
     graph_mode: bool = False,
     diagnostics: Sequence[str] = (),
     calls: bool = True,
+    spans: Sequence[tuple[int, int, int, str]] = (),
 ) -> Path:
     """An export with all ranks, one process each.
 
@@ -214,9 +270,10 @@ def write_nsys(
         graph_mode: As --cuda-graph-trace=graph writes it: graphs as wholes.
         diagnostics: Texts of nsys's own diagnostics.
         calls: With the processes' own calls, the launches of graphs among them.
+        spans: NVTX ranges: rank, begin, end, name.
     """
-    names = {"cudaGraphLaunch_v10000": _LAUNCH}
-    launched: dict[tuple[int, int], int] = {}
+    names = {"cudaGraphLaunch_v10000": _LAUNCH, "cudaLaunchKernel_v7000": _LAUNCH + 1}
+    launched: dict[tuple[int, int], tuple[int, int]] = {}
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA journal_mode = OFF")
         database.executescript(_SCHEMA)
@@ -234,15 +291,15 @@ def write_nsys(
             for step in steps:
                 for kernel in step:
                     nodes += 1
-                    if kernel.inside:
-                        launched.setdefault(kernel[:2], kernel.start - 9_000)
+                    own = correlation(kernel, nodes)
+                    how = _LAUNCH if kernel.inside else _LAUNCH + 1
+                    launched.setdefault((kernel.rank, own), (kernel.start - _AHEAD, how))
                     if graph_mode and kernel.inside:
                         continue
                     name = names.setdefault(kernel.name, len(names) + _LAUNCH)
-                    correlation = 100 + 40 * kernel.step if kernel.inside else 10**6 + nodes
                     yield (
                         kernel.start, kernel.end, kernel.rank if visible else 0, 1, 0,
-                        kernel.stream, correlation, _GLOBAL + (pids[kernel.rank] << 24), name, name,
+                        kernel.stream, own, _GLOBAL + (pids[kernel.rank] << 24), name, name,
                         name, 1, 1, 32, 16, 1, 1, 128, 1, 1, 0, 0, 0, 250_871_808, nodes, 32_768,
                         (2 << 32) + nodes if kernel.inside else None, 0,
                     )  # fmt: skip
@@ -252,10 +309,19 @@ def write_nsys(
             database.executemany(
                 "INSERT INTO CUPTI_ACTIVITY_KIND_RUNTIME VALUES(?, ?, 0, ?, ?, ?, 0, NULL)",
                 [
-                    (at, at + 8_000, _GLOBAL + (pids[rank] << 24) + 11, 100 + 40 * step, _LAUNCH)
-                    for (rank, step), at in launched.items()
+                    (at, at + 8_000, _GLOBAL + (pids[rank] << 24) + 11, own, how)
+                    for (rank, own), (at, how) in launched.items()
                 ],
             )
+        # Texts by id, as newer exports have them.
+        database.executemany(
+            "INSERT INTO NVTX_EVENTS VALUES(?, ?, 59, NULL, NULL, NULL, NULL, ?, NULL, ?, 0)",
+            [
+                (begin, end, _GLOBAL + (pids[rank] << 24) + 11,
+                 names.setdefault(name, len(names) + _LAUNCH))
+                for rank, begin, end, name in spans
+            ],
+        )  # fmt: skip
         if graph_mode:
             database.execute(
                 "INSERT INTO CUPTI_ACTIVITY_KIND_GRAPH_TRACE VALUES(1, 2, 0, 1, 0, 13, 9, 1, 1, 1)"
@@ -268,27 +334,37 @@ def write_nsys(
 
 
 def kineto_document(
-    kernels: Iterable[Kernel], rank: int, world: int, subgroups: Sequence[int] = ()
+    kernels: Iterable[Kernel],
+    rank: int,
+    world: int,
+    subgroups: Sequence[int] = (),
+    spans: Sequence[tuple[int, int, int, str]] = (),
 ) -> dict[str, Any]:
     """One rank's trace as torch's profiler writes it."""
-    events: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = [
+        {"ph": "X", "cat": "user_annotation", "name": name, "pid": 99 + rank, "tid": 5,
+         "ts": begin / 1000, "dur": (end - begin) / 1000, "args": {}}
+        for of, begin, end, name in spans
+        if of == rank
+    ]  # fmt: skip
     launched: set[int] = set()
-    for kernel in kernels:
+    for number, kernel in enumerate(kernels):
         if kernel.rank != rank:
             continue
-        correlation = 100 + 40 * kernel.step + (0 if kernel.inside else 7)
-        if kernel.inside and correlation not in launched:
-            launched.add(correlation)
+        own = correlation(kernel, number)
+        if own not in launched:
+            launched.add(own)
+            how = "cudaGraphLaunch" if kernel.inside else "cudaLaunchKernel"
             events.append(
-                {"ph": "X", "cat": "cuda_runtime", "name": "cudaGraphLaunch", "pid": 99 + rank,
-                 "tid": 5, "ts": (kernel.start - 9000) / 1000, "dur": 8.125,
-                 "args": {"cbid": 311, "correlation": correlation}}
+                {"ph": "X", "cat": "cuda_runtime", "name": how, "pid": 99 + rank,
+                 "tid": 5, "ts": (kernel.start - _AHEAD) / 1000, "dur": 8.125,
+                 "args": {"cbid": 311, "correlation": own}}
             )  # fmt: skip
         events.append(
             {"ph": "X", "cat": "kernel", "name": kernel.name, "pid": rank, "tid": kernel.stream,
              "ts": kernel.start / 1000, "dur": (kernel.end - kernel.start) / 1000,
              "args": {"queued": 0, "device": rank, "context": 1, "stream": kernel.stream,
-                      "correlation": correlation, "registers per thread": 32, "shared memory": 0,
+                      "correlation": own, "registers per thread": 32, "shared memory": 0,
                       "blocks per SM": 0.121212, "warps per SM": 0.484848, "grid": [16, 1, 1],
                       "block": [128, 1, 1], "est. achieved occupancy %": 1}}
         )  # fmt: skip
@@ -315,20 +391,21 @@ def write_kineto(
     plain: bool = True,
     merged: bool = False,
     subgroups: Sequence[int] = (),
+    spans: Sequence[tuple[int, int, int, str]] = (),
 ) -> list[Path]:
     """A file a rank, or one with all, as SGLang's profiler and its merger name them."""
     folder.mkdir(parents=True, exist_ok=True)
-    documents = [kineto_document(kernels, rank, ranks, subgroups) for rank in range(ranks)]
-    named = [(f"1-TP-{rank}", document) for rank, document in enumerate(documents)]
+    documents = [kineto_document(kernels, rank, ranks, subgroups, spans) for rank in range(ranks)]
+    whole = [(f"1-TP-{rank}", document) for rank, document in enumerate(documents)]
     if merged:
         events = [
             {**event, "pid": f"[TP{rank:02d}] {event['pid']}"}
             for rank, document in enumerate(documents)
             for event in document["traceEvents"]
         ]
-        named = [("merged-1", {**documents[0], "traceEvents": events})]
+        whole = [("merged-1", {**documents[0], "traceEvents": events})]
     paths = []
-    for name, document in named:
+    for name, document in whole:
         text = json.dumps(document).encode()
         path = folder / (f"{name}.trace.json" + ("" if plain else ".gz"))
         path.write_bytes(text if plain else gzip.compress(text, 1))

@@ -18,8 +18,9 @@ _EDGE, _OTHER, _SPANS = "first and last", "of another size", "no decode"
 _SAME, _NO_CLOCK = 0.9, 0.1
 _ENOUGH = 4  # pairs; of more, the first and the last are not asked
 # All ranks leave a collective at once, so that the times of the last ones of the right pairs of
-# steps differ by one number, the difference of the clocks, to so many nanoseconds.
-_TOGETHER_NS = 5_000
+# steps differ by one number, the difference of the clocks, to so many nanoseconds. Those of wrong
+# pairs differ so many times as much at least.
+_TOGETHER_NS, _CLEARLY = 5_000, 3
 
 
 def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
@@ -121,9 +122,9 @@ def _shift(base: RankKernels, other: RankKernels) -> int:
     """
     if base is other:
         return 0
-    alike = {shift: _leaving(base, other, shift) for shift in (-1, 0, 1)}
-    best, second = sorted(alike, key=lambda shift: -alike[shift])[:2]
-    if alike[best] >= _SAME and alike[second] < _SAME / 2:
+    apart = {shift: _apart(base, other, shift) for shift in (-1, 0, 1)}
+    best, second = sorted(apart, key=lambda shift: apart[shift])[:2]
+    if apart[best] <= _TOGETHER_NS and _CLEARLY * apart[best] < apart[second]:
         return best
     shares = {shift: _sharing(base, other, shift) for shift in (-1, 0, 1)}
     best = max(shares, key=lambda shift: (shares[shift], -abs(shift)))
@@ -162,13 +163,13 @@ def _sharing(base: RankKernels, other: RankKernels, shift: int) -> float:
     return float((2 * together > shorter).mean()) if len(shorter) else 0.0
 
 
-def _leaving(base: RankKernels, other: RankKernels, shift: int) -> float:
-    """Share of the pairs whose last collectives end at once, whatever the clocks' difference."""
+def _apart(base: RankKernels, other: RankKernels, shift: int) -> float:
+    """The most by which the last collectives of a pair end apart, clocks' difference taken off."""
     ours, theirs = _pairs(base, other, shift)
     apart = _left(other)[theirs] - _left(base)[ours]
     if len(apart) < _ENOUGH - 1:
-        return 0.0
-    return float((np.abs(apart - np.median(apart)) <= _TOGETHER_NS).mean())
+        return np.inf
+    return float(np.abs(apart - np.median(apart)).max())
 
 
 def _left(rank: RankKernels) -> Ints:

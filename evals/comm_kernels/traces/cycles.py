@@ -19,6 +19,7 @@ __all__ = ["Replays", "cycles"]
 
 # The usual word between two replays of a graph must make up so much of them, and of the trace.
 _MOST = 0.8
+_NEARLY = 0.9
 # A whole forward pass of a model has more communication, and more kernels, than this.
 _FEW, _FEW_KERNELS = 4, 64
 _APART = 2.0
@@ -106,11 +107,13 @@ def _word(symbols: Ints) -> Ints | None:
 
 
 def _alike(replays: Replays) -> bool:
-    """Whether graphs differ only as batch sizes make them differ: equal communication in all."""
+    """Whether graphs differ only as batch sizes, or a lost kernel, make them differ."""
     _, first, counts = np.unique(replays.graph, return_index=True, return_counts=True)
     often = first[counts > 1] if np.any(counts > 1) else first
-    numbers = np.unique(replays.communication[often])
-    return len(numbers) == 1 and (numbers[0] > 0 or len(np.unique(replays.kernels[often])) == 1)
+    for numbers in (replays.communication[often], replays.kernels[often]):
+        if numbers.max() > 0:
+            return bool(numbers.min() >= _NEARLY * numbers.max())
+    return False
 
 
 def _no_larger(replays: Replays, word: Ints) -> None:

@@ -135,9 +135,24 @@ def test_steps_on_other_machines_are_told_by_their_sizes(tmp_path: Path) -> None
     far = [k._replace(start=k.start + 10**10, end=k.end + 10**10) if k.rank else k for k in rows]
     table, _ = matched(write_kineto(tmp_path, far, 2))
     assert table.numbers.tolist() == [2, 4, 5, 6]
-    alike = [k for k in far if k.step != 3]
+
+
+def test_steps_on_other_machines_are_told_by_how_ranks_leave_them(tmp_path: Path) -> None:
+    """All ranks leave a collective at once, so that only the right pairs of steps fit."""
+    rows = without([k for k in kernels() if k.rank < 2], lambda k: k[:2] == (1, 0))
+    far = [k._replace(start=k.start + 10**10, end=k.end + 10**10) if k.rank else k for k in rows]
+    table, _ = matched(write_kineto(tmp_path, far, 2))
+    assert table.numbers.tolist() == [2, 3, 4, 5, 6]
+    moved = [k.start + 10**10 for k in kernels() if k[:2] == (1, 2)]
+    assert table.ranks[1].begins[0] == moved[0]
+
+
+def test_steps_on_other_machines_that_nothing_tells_are_refused(tmp_path: Path) -> None:
+    even: list[Part] = [Compute(5_000, 5_000), Collective(ALL_REDUCE, 2_500)]
+    rows = without(Schedule(ranks=2, steps=STEPS, parts=even).run()[0], lambda k: k[:2] == (1, 0))
+    far = [k._replace(start=k.start + 10**10, end=k.end + 10**10) if k.rank else k for k in rows]
     with pytest.raises(TraceError, match="neither their times nor their sizes tell"):
-        matched(write_kineto(tmp_path / "alike", alike, 2))
+        matched(write_kineto(tmp_path, far, 2))
 
 
 def test_clocks_of_other_machines_cannot_be_compared_but_steps_counted(tmp_path: Path) -> None:
