@@ -27,16 +27,24 @@ from pipeline.records.record import Record, Status
 _NAMED = 4
 # Launches of one arm that are this many margins apart, on the log scale, make a margin pointless.
 _MANY_MARGINS = 4.0
+# What a headline has room for of a reason; the record has all of it.
+_LONGEST = 160
 
 
-def headline(plan: Plan, made: Sequence[Row]) -> tuple[Verdict, str]:
-    """The worst verdict of the rows that count, or missing where nothing was compared; and why."""
+def headline(
+    plan: Plan, made: Sequence[Row], records: Iterable[Record] = ()
+) -> tuple[Verdict, str]:
+    """The worst verdict of the rows that count, or missing where nothing was compared; and why.
+
+    What traces were taken for and did not give is said here, too, whatever the verdict, and where
+    launches of one arm lie too far apart for its margin.
+    """
     verdict, reason = _verdict(plan, made)
     apart = list(_far_apart(plan, made))
-    if not apart:
-        return verdict, reason
-    more = f" (and {len(apart) - 1} more)" if len(apart) > 1 else ""
-    return verdict, f"{reason}; this machine is too busy for this margin: {apart[0]}{more}"
+    if apart:
+        more = f" (and {len(apart) - 1} more)" if len(apart) > 1 else ""
+        reason += f"; this machine is too busy for this margin: {apart[0]}{more}"
+    return verdict, reason + _untimed(plan, records)
 
 
 def _far_apart(plan: Plan, made: Sequence[Row]) -> Iterator[str]:
@@ -55,6 +63,29 @@ def _far_apart(plan: Plan, made: Sequence[Row]) -> Iterator[str]:
                 f"{min(values):.4g} to {max(values):.4g} {metric.unit} over its "
                 f"{len(values)} launches, and the margin {100 * gate.margin:.3g} %"
             )
+
+
+def _untimed(plan: Plan, records: Iterable[Record]) -> str:
+    """Traces without the time of communication that they were taken for; "" where all have it.
+
+    On a CPU no trace has one, which an experiment's device says before it runs.
+    """
+    traced = [one for one in records if one.kind == "comm-kernels"]
+    reasons = [why for one in traced if (why := _untimed_why(one))]
+    if plan.device == "cpu" or not reasons:
+        return ""
+    first = " ".join(reasons[0].split())
+    shown = first if len(first) <= _LONGEST else f"{first[:_LONGEST].rsplit(' ', 1)[0]} ..."
+    return (
+        f"; no communication time without imbalance from {len(reasons)} of {len(traced)} traced "
+        f"launches: {shown}"
+    )
+
+
+def _untimed_why(record: Record) -> str:
+    if record.status is Status.OK:
+        return str(record.details.get("times", {}).get("refused", ""))
+    return "" if record.status is Status.UNSUPPORTED else record.reason
 
 
 def _verdict(plan: Plan, made: Sequence[Row]) -> tuple[Verdict, str]:
@@ -215,7 +246,7 @@ def judge(
         if row.role == "reference":
             broken[place[0]] = row.verdict is Verdict.REGRESSED
         made.append(row)
-    verdict, reason = headline(plan, made)
+    verdict, reason = headline(plan, made, found)
     return Judgement(
         verdict=verdict,
         exit_code=EXIT_CODES[verdict],

@@ -43,6 +43,7 @@ def losses(scene: Scene) -> Iterator[Case]:
         yield from _of_clients(scene, scene.latency)
     yield from _nothing(scene)
     yield from _ranks(scene)
+    yield from _untimed(scene)
 
 
 def _swapped(scene: Scene, one: Gated) -> Iterator[Case]:
@@ -352,3 +353,26 @@ def _ranks(scene: Scene) -> Iterator[Case]:
             row=found,
             run=found,
         )
+
+
+def _untimed(scene: Scene) -> Iterator[Case]:
+    """Traces that gave no time without imbalance change no verdict, and the headline says so."""
+    one = scene.score
+    traced = [
+        cell
+        for cell, record in scene.base.records.items()
+        if record.kind == "comm-kernels" and record.arm == scene.place.arm
+    ]
+    if one is None or not traced:
+        return
+    narrow = scene.narrow(one)
+    times = {"times": {"refused": "the self-test says that its groups are unknown"}}
+    yield scene.case(
+        "traces without the time they are for",
+        changed(narrow, traced, details=times),
+        f"no time without imbalance from the traces of {scene.place.arm}",
+        of=one,
+        row=scene.fine,
+        run=scene.fine,
+        headline=f"no communication time without imbalance from {len(traced)} of",
+    )

@@ -70,6 +70,8 @@ def judged(case: Case) -> Outcome:
         if allowed and found not in allowed:
             told = " or ".join(verdict.value for verdict in allowed)
             problems.append(f"{what}: {found.value if found else 'nothing'}, must be {told}")
+    if case.expected.headline not in judgement.reason:
+        problems.append(f"headline: {judgement.reason}, must say {case.expected.headline!r}")
     code = EXIT_CODES[judgement.verdict]
     if judgement.exit_code != code or (code == exit_codes.PASS and _bad(case)):
         problems.append(f"exit code {judgement.exit_code} for {judgement.verdict.value}")

@@ -81,6 +81,7 @@ class Scene:
         row: Verdicts = (),
         run: Verdicts = (),
         others: Verdicts = (),
+        headline: str = "",
     ) -> Case:
         """A case at the scene's place, or another."""
         return Case(
@@ -90,6 +91,6 @@ class Scene:
             against=against,
             place=self.place if at is None else at,
             stored=stored,
-            expected=Expected(check=check, row=row, run=run, others=others),
+            expected=Expected(check=check, row=row, run=run, others=others, headline=headline),
             injected=injected,
         )

@@ -191,12 +191,14 @@ class Expected:
         row: Of the row at the case's place.
         run: Of the whole run; its exit code follows from it.
         others: Of every other row; what nobody touched must not change.
+        headline: Words that the sentence about the whole run must have; "": not asked.
     """
 
     check: tuple[Verdict, ...] = ()
     row: tuple[Verdict, ...] = ()
     run: tuple[Verdict, ...] = ()
     others: tuple[Verdict, ...] = ()
+    headline: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

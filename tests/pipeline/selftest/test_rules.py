@@ -245,6 +245,7 @@ RULES: dict[str, Callable[[Patch], None]] = {
     ),
     "proof that is required is asked for": instead(rows, "_proof_gaps", lambda *_args: []),
     "what gates need must be there": instead(rows, "_gate_gaps", lambda *_args: []),
+    "what traces did not give is in the headline": instead(judging, "_untimed", lambda *_: ""),
     "a loss rules over all": lambda patch: (
         patch.setattr(judging, "worst", lambda verdicts: demoted(verdicts, R)),
         patch.setattr(rows, "worst", lambda verdicts: demoted(verdicts, R)),
