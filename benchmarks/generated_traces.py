@@ -34,8 +34,7 @@ SAMPLE = "void sampling_kernel<float>(Params)"
 MAIN_STREAM, SIDE_STREAM, SAMPLER_STREAM = 13, 17, 7
 _PID, _GLOBAL = 700, 1 << 48
 _LAUNCH = 3  # id of the name of a graph's launch
-_BASE = 5_000_000_000
-_AHEAD = 9_000  # nanoseconds by which the host launches before a kernel starts
+_BASE, _AHEAD = 5_000_000_000, 9_000  # nanoseconds; the host launches ahead of a kernel's start
 
 
 @dataclass(frozen=True)
@@ -156,11 +155,8 @@ class Schedule:
                     times = random.integers(part.least, part.most + 1, self.ranks).tolist()
                     for rank in range(self.ranks):
                         end = now[rank] + (500 if rank in idle else times[rank])
-                        kernels.append(
-                            Kernel(
-                                rank, step, MAIN_STREAM, now[rank], end, part.name, inside, graph
-                            )
-                        )
+                        busy = (now[rank], end, part.name, inside, graph)
+                        kernels.append(Kernel(rank, step, MAIN_STREAM, *busy))
                         now[rank] = end + self.gap
                     continue
                 for group in part.groups or everyone:
@@ -168,9 +164,8 @@ class Schedule:
                     alone += part.transfer * len(group) / self.ranks
                     for rank in group:
                         stream = SIDE_STREAM if part.side else MAIN_STREAM
-                        kernels.append(
-                            Kernel(rank, step, stream, now[rank], done, part.name, inside, graph)
-                        )
+                        waiting = (now[rank], done, part.name, inside, graph)
+                        kernels.append(Kernel(rank, step, stream, *waiting))
                         waited += (done - now[rank]) / self.ranks
                         now[rank] = now[rank] + 100 if part.side else done + self.gap
             for rank in range(self.ranks):
@@ -195,26 +190,16 @@ def correlation(kernel: Kernel, number: int) -> int:
     return 100 + 1000 * kernel.step + kernel.graph if kernel.inside else 10**8 + number
 
 
-def launches(kernels: Iterable[Kernel]) -> dict[tuple[int, int], tuple[int, Kernel]]:
-    """By rank and correlation, when the host launched and the first kernel of it."""
-    found: dict[tuple[int, int], tuple[int, Kernel]] = {}
-    for number, kernel in enumerate(kernels):
-        found.setdefault(
-            (kernel.rank, correlation(kernel, number)), (kernel.start - _AHEAD, kernel)
-        )
-    return found
-
-
 def named(
     kernels: Iterable[Kernel], names: Callable[[Kernel], str | None]
 ) -> list[tuple[int, int, int, str]]:
     """Spans of the host around launches of graphs: rank, begin, end, name; None: no span."""
-    found = []
-    for (rank, _), (at, first) in launches(kernels).items():
-        name = names(first) if first.inside else None
-        if name is not None:
-            found.append((rank, at - 200, at + 300, name))
-    return found
+    first: dict[tuple[int, int], Kernel] = {}
+    for kernel in kernels:
+        if kernel.inside:
+            first.setdefault((kernel.rank, correlation(kernel, 0)), kernel)
+    every = ((kernel, names(kernel), kernel.start - _AHEAD) for kernel in first.values())
+    return [(kernel.rank, at - 200, at + 300, name) for kernel, name, at in every if name]
 
 
 # Columns of nsys 2025.3 (schema 3.20), in their order.
@@ -249,7 +234,7 @@ CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL(start INTEGER NOT NULL, "end" INTEGER NO
 _KERNEL = "INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES(" + ",".join("?" * 28) + ")"
 
 
-def write_nsys(
+def write_nsys(  # noqa: PLR0913 - a parameter a way in which nsys writes
     path: Path,
     steps: Iterable[Sequence[Kernel]],
     ranks: int,

@@ -3,9 +3,10 @@
 Usage: python -m benchmarks.nsys_analysis [STEPS]. Makes an export of 8 ranks x 2,000 steps x 400
 kernels (6.4 million rows, 0.5 GB, in a temporary folder), and then, in a process of its own and
 seven times in turn, lets SQLite sum the column `end` and analyses the whole file. The figure is the
-fastest analysis over the fastest sum. The analysis uses all cores and the sum one, so other work on
-the machine spoils the figure; the load is printed. Peak memory of that process must stay below
-1.5 GB, and the answer must be the one that the export was made with.
+median of the seven ratios of analysis to sum, both on one and the same core, so that other work on
+the machine slows both. The same on all cores, where only the analysis uses more than one, is
+printed beside it. Peak memory of both processes must stay below 1.5 GB, and the answer must be the
+one that the export was made with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
+from statistics import median
 
 from benchmarks.generated_traces import (
     ALL_GATHER,
@@ -34,7 +36,8 @@ from benchmarks.generated_traces import (
 from evals.comm_kernels.analysis.capture import Known, analyse
 
 RANKS, STEPS, ROUNDS = 8, 2000, 7
-LIMIT, LIMIT_GB = 6.0, 1.5
+# SQLite needs 3.5 sums to find the four numbers of every row alone.
+LIMIT, LIMIT_GB = 12.0, 1.5
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7))
 
 
@@ -49,9 +52,10 @@ def parts() -> list[Part]:
     return layers[1:]
 
 
-def measure(path: Path) -> dict[str, float]:
-    """Seconds of the fastest sum and the fastest analysis, peak memory, and the answer."""
-    sums, analyses = [], []
+def measure(path: Path, cores: int) -> dict[str, float]:
+    """Median ratio of analysis to sum on so many cores, peak memory, and the answer."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    ratios = []
     answer = None
     for _ in range(ROUNDS):
         begin = time.perf_counter()
@@ -59,13 +63,21 @@ def measure(path: Path) -> dict[str, float]:
             database.execute('SELECT sum("end") FROM CUPTI_ACTIVITY_KIND_KERNEL').fetchone()
         middle = time.perf_counter()
         found = analyse([path], Known(attention_tp=2, attention_dp=4, ep=8)).figures
-        sums.append(middle - begin)
-        analyses.append(time.perf_counter() - middle)
+        took, summed = time.perf_counter() - middle, middle - begin
+        ratios.append(took / summed)
         answer = found.without_imbalance_ms
-        print(f"sum {sums[-1]:.2f} s, analysis {analyses[-1]:.2f} s", file=sys.stderr, flush=True)
+        print(f"sum {summed:.2f} s, analysis {took:.2f} s", file=sys.stderr, flush=True)
     assert answer is not None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"sum": min(sums), "analysis": min(analyses), "gb": peak / 1e6, "answer": answer}
+    return {"ratio": median(ratios), "gb": peak / 1e6, "answer": answer}
+
+
+def measured(path: Path, cores: int) -> dict[str, float]:
+    """The same, in a process of its own."""
+    argv = [sys.executable, "-m", "benchmarks.nsys_analysis", "--measure", str(path), str(cores)]
+    done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def main(steps: int) -> int:
@@ -75,17 +87,17 @@ def main(steps: int) -> int:
         answers = Answers()
         made = Schedule(ranks=RANKS, steps=steps, parts=parts())
         write_nsys(path, made.stream(answers), RANKS)
-        argv = [sys.executable, "-m", "benchmarks.nsys_analysis", "--measure", str(path)]
-        done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
-    found = json.loads(done.stdout)
+        cores = len(os.sched_getaffinity(0))
+        alone, beside = measured(path, 1), measured(path, cores)
     truth = answers.cut()[1]
-    figure = found["analysis"] / found["sum"]
-    cores = len(os.sched_getaffinity(0))
-    print(f"{cores} cores, load of the last minute {os.getloadavg()[0]:.1f}")
-    print(f"rows {RANKS * steps * 400}, peak memory {found['gb']:.2f} GB (limit {LIMIT_GB} GB)")
-    print(f"time without imbalance {found['answer']:.6f} ms, made with {truth:.6f} ms")
-    right = abs(found["answer"] - truth) < 1e-9 and found["gb"] < LIMIT_GB
-    holds = right and figure <= LIMIT
+    peak = max(alone["gb"], beside["gb"])
+    print(f"load of the last minute {os.getloadavg()[0]:.1f} on {cores} cores")
+    print(f"on all cores {beside['ratio']:.2f}")
+    print(f"rows {RANKS * steps * 400}, peak memory {peak:.2f} GB (limit {LIMIT_GB} GB)")
+    print(f"time without imbalance {alone['answer']:.6f} ms, made with {truth:.6f} ms")
+    right = all(abs(found["answer"] - truth) < 1e-9 for found in (alone, beside))
+    figure = alone["ratio"]
+    holds = right and peak < LIMIT_GB and figure <= LIMIT
     verdict = "holds" if holds else "falls short"
     print(f"benchmark nsys_analysis: {figure:.2f} (limit {LIMIT:.2f}) {verdict}")
     return 0 if holds else 1
@@ -93,6 +105,6 @@ def main(steps: int) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Path(sys.argv[2]))))
+        print(json.dumps(measure(Path(sys.argv[2]), int(sys.argv[3]))))
     else:
         sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else STEPS))

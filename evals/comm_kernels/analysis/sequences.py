@@ -158,9 +158,9 @@ def _within(
                 raise TraceError(_difference(table, names, first, side, rank.rank))
         places, unclear = interleaved(sides)
         if unclear is not None and not ambiguous:
-            rank, name = table.ranks[unclear.rank].rank, names[unclear.name]
+            where, name = table.ranks[unclear.rank].rank, names[unclear.name]
             ambiguous = (
-                f"step {number}: on rank {rank} several kernels of {name} run at once or in an "
+                f"step {number}: on rank {where} several kernels of {name} run at once or in an "
                 "order of its own, so that those of one collective cannot be told from another's"
             )
         for order, part, place in zip(orders, parts, places, strict=True):

@@ -48,7 +48,11 @@ def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
                 f"{rank.rank} is {rank.origin.told}; trace all ranks alike"
             )
     _nearly_equal(ordered)
-    shifts = [_shift(ordered[0], rank) for rank in ordered]
+    left = [_left(rank) for rank in ordered] if len(ordered) > 1 else [ordered[0].ends]
+    shifts = [
+        _shift(ordered[0], rank, left[0], theirs)
+        for rank, theirs in zip(ordered, left, strict=True)
+    ]
     first = max(-shift for shift in shifts)
     last = min(rank.steps - shift for rank, shift in zip(ordered, shifts, strict=True))
     seen = max(r.steps - s for r, s in zip(ordered, shifts, strict=True)) + max(shifts)
@@ -111,18 +115,27 @@ def _nearly_equal(ranks: Sequence[RankKernels]) -> None:
         )
 
 
-def _shift(base: RankKernels, other: RankKernels) -> int:
+def _shift(base: RankKernels, other: RankKernels, ours: Ints, theirs: Ints) -> int:
     """How many steps earlier the other rank's trace begins: its step i + shift is the base's i.
 
-    Steps that belong together overlap in time, since their collectives wait for each other. Where
-    clocks cannot be compared (other machines), equal numbers are taken as they come.
+    All ranks leave a collective at once, so that the ends of the right pairs of steps lie apart by
+    the difference of the clocks alone. Where that does not tell (steps as regular as clockwork),
+    steps that belong together overlap in time; and where clocks cannot be compared (other
+    machines), equal numbers are taken as they come.
+
+    Args:
+        base: The rank that others are held against.
+        other: Another.
+        ours: When the base left its steps' last collectives, [steps].
+        theirs: The same of the other.
 
     Raises:
         TraceError: It cannot be told.
     """
     if base is other:
         return 0
-    apart = {shift: _apart(base, other, shift) for shift in (-1, 0, 1)}
+    pairs = {shift: _pairs(base, other, shift) for shift in (-1, 0, 1)}
+    apart = {shift: _spread(theirs[two] - ours[one]) for shift, (one, two) in pairs.items()}
     best, second = sorted(apart, key=lambda shift: apart[shift])[:2]
     if apart[best] <= _TOGETHER_NS and _CLEARLY * apart[best] < apart[second]:
         return best
@@ -163,21 +176,20 @@ def _sharing(base: RankKernels, other: RankKernels, shift: int) -> float:
     return float((2 * together > shorter).mean()) if len(shorter) else 0.0
 
 
-def _apart(base: RankKernels, other: RankKernels, shift: int) -> float:
-    """The most by which the last collectives of a pair end apart, clocks' difference taken off."""
-    ours, theirs = _pairs(base, other, shift)
-    apart = _left(other)[theirs] - _left(base)[ours]
+def _spread(apart: Ints) -> float:
+    """The most by which differences lie from their median."""
     if len(apart) < _ENOUGH - 1:
         return np.inf
     return float(np.abs(apart - np.median(apart)).max())
 
 
 def _left(rank: RankKernels) -> Ints:
-    """When each step's last communication ended, or, without any, its last kernel, [steps]."""
-    left = np.full(rank.steps, np.iinfo(np.int64).min)
-    rows = np.flatnonzero((rank.families()[rank.name] >= 0) & (rank.order >= 0))
-    np.maximum.at(left, rank.step[rows], rank.end[rows])
-    return np.where(left == np.iinfo(np.int64).min, rank.ends, left)
+    """When each step's last communication ended, or last kernel if one has none, [steps]."""
+    rows = np.flatnonzero((rank.families() >= 0)[rank.name] & (rank.order >= 0))
+    heads = np.searchsorted(rank.step[rows], np.arange(rank.steps + 1))
+    if not np.all(np.diff(heads)):
+        return rank.ends
+    return np.maximum.reduceat(rank.end[rows], heads[:-1])
 
 
 def _alike(base: RankKernels, other: RankKernels, shift: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ def cycles(replays: Replays) -> tuple[Ints, int]:
     if len(word) == 1:
         _no_larger(replays, word)
         # A graph of a whole forward pass has attention in it.
-        if replays.attention[:-1].mean() < 0.5:  # noqa: PLR2004
+        if replays.attention[:-1].mean() < 0.5:
             _no_pieces(replays)
             return each, 1
         pairs = np.stack([replays.graph, replays.beside], axis=1)
@@ -90,11 +91,9 @@ def _word(symbols: Ints) -> Ints | None:
         return symbols[:1]
     best: tuple[float, int, bytes] | None = None
     text = np.ascontiguousarray(symbols, dtype=np.int64)
-    for kind in kinds[counts > 2].tolist():  # noqa: PLR2004 - two words
+    for kind in kinds[counts > 2].tolist():
         places = np.flatnonzero(text == kind)
-        words = Counter(
-            text[low:high].tobytes() for low, high in zip(places[:-1], places[1:], strict=True)
-        )
+        words = Counter(text[low:high].tobytes() for low, high in pairwise(places.tolist()))
         word, times = words.most_common(1)[0]
         length = len(word) // text.itemsize
         torn = min(int(places[0]), length - 1) + min(number - int(places[-1]), length)
@@ -136,7 +135,7 @@ def _no_pieces(replays: Replays) -> None:
     small, large = max(float(gaps[at]), 1.0), gaps[at + 1]
     places = np.flatnonzero(replays.gap >= large)
     apart = np.unique(np.diff(places))
-    regular = len(places) > 2 and len(apart) == 1 and apart[0] > 1  # noqa: PLR2004
+    regular = len(places) > 2 and len(apart) == 1 and apart[0] > 1
     if large > _APART * small and regular and places[0] <= apart[0]:
         raise TraceError(
             f"after every {apart[0]} replays of one small CUDA graph there is a longer pause, so "

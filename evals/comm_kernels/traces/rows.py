@@ -199,7 +199,7 @@ def _by_replays(rows: BareRows) -> _Taken:
 
 def _cycles(rows: BareRows, inside: BareRows, run: Ints, number: int) -> tuple[Ints, int]:
     """The step of each replay, and how many replays a step has."""
-    if number < 2:  # noqa: PLR2004 - nothing repeats
+    if number < 2:
         return np.arange(number), 1
     own = inside
     if np.any(run[1:] < run[:-1]):

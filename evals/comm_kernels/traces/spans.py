@@ -26,7 +26,8 @@ NAMED_STEPS = (
 _SGLANG = re.compile(r"step\[(\w+)(?:.*?\bbs=(\d+))?")
 # vLLM's (v1/worker/gpu_worker.py): requests in prefill, and requests that decode.
 _VLLM = re.compile(r"execute_.*?context_(\d+)(?:\([^)]*\))?_generation_(\d+)")
-# One round of SGLang's scheduler, whatever it ran (0.5.23, observability/scheduler_stage_metrics.py).
+# One round of SGLang's scheduler, whatever it ran
+# (0.5.23, srt/observability/scheduler_stage_metrics.py).
 _ROUND = "scheduler.run_batch"
 
 _VERIFY = frozenset({"VERIFY", "TARGET_VERIFY"})
@@ -73,7 +74,7 @@ class SpanSteps:
 
 def is_step(name: str) -> bool:
     """Whether a span of this name tells a forward pass."""
-    return name == _ROUND or name.startswith(("step[", "execute_")) and _kind(name) is not None
+    return _kind(name) is not None
 
 
 def steps_of(spans: Sequence[Span]) -> SpanSteps | None:

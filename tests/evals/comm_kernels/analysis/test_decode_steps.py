@@ -29,17 +29,20 @@ WORLD = Known(rules=["world"])
 RANKS = 4
 COMMUNICATION = (ALL_GATHER, ALL_REDUCE)
 
-DRAFT: list[Part] = 2 * [Compute(1_000, 3_000, "void draft<1>(P)"), Collective(ALL_REDUCE, 1_501)]
-VERIFY: list[Part] = 9 * [Compute(4_000, 9_000), Collective(ALL_REDUCE, 2_503)]
+DRAFTED: list[Part] = [Compute(1_000, 3_000, "void draft<1>(P)"), Collective(ALL_REDUCE, 1_501)]
+LAYER: list[Part] = [Compute(4_000, 9_000), Collective(ALL_REDUCE, 2_503)]
 EXTEND: list[Part] = [Compute(1_000, 2_000, "void extend<1>(P)"), Collective(ALL_REDUCE, 1_009)]
-SPECULATIVE = [*DRAFT, NextGraph(), *VERIFY, NextGraph(), *EXTEND]
+SPECULATIVE = [*(2 * DRAFTED), NextGraph(), *(9 * LAYER), NextGraph(), *EXTEND]
 PIECE: list[Part] = [Compute(4_000, 9_000), Collective(ALL_REDUCE, 2_003)]
 PIECES = [
     *(6 * [*PIECE, Compute(2_000, 3_000, "void attention_kernel<2>(P)", eager=True), NextGraph()]),
     Compute(4_000, 5_000, "void head<1>(P)"),
 ]
-WHOLE: list[Part] = 6 * [Compute(4_000, 9_000), Collective(ALL_REDUCE, 2_003)]
-PREFILL = 8 * [Compute(40_000, 90_000), Collective(ALL_REDUCE, 20_011), NextGraph()]
+WHOLE = 6 * PIECE
+PREFILLED: list[Part] = [
+    Compute(40_000, 90_000), Collective(ALL_REDUCE, 20_011), NextGraph(),
+]  # fmt: skip
+PREFILL = 8 * PREFILLED
 BESIDE = [*WHOLE, Collective(ALL_GATHER, 30_011, eager=True)]
 
 
@@ -159,13 +162,13 @@ def test_equal_pieces_without_a_head_are_told_by_what_runs_between(
 def test_pieces_that_nothing_tells_apart_are_refused(how: str, tmp_path: Path) -> None:
     attention = Compute(2_000, 3_000, "void attention_kernel<2>(P)", eager=True)
     kernels = scheduled([*PIECE, attention, NextGraph()], steps=24, sampler=0)
-    with pytest.raises(TraceError, match="attention runs between the replays.*SGLANG_ENABLE_NVTX"):
+    with pytest.raises(TraceError, match=r"attention runs between the replays.*SGLANG_ENABLE_NVTX"):
         analysed(tmp_path, how, kernels)
     paused = [
         k._replace(start=k.start + k.step // 6 * 90_000, end=k.end + k.step // 6 * 90_000)
         for k in scheduled(PIECE, steps=24, sampler=0, between=2_000)
     ]
-    with pytest.raises(TraceError, match="after every 6 replays .* piece of a forward pass"):
+    with pytest.raises(TraceError, match=r"after every 6 replays .* piece of a forward pass"):
         analysed(tmp_path / "paused", "torch", paused)
 
 

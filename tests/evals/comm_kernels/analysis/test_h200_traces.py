@@ -1,4 +1,4 @@
-"""Four H200, whose collectives run on a hundred streams: the right numbers, and what spoils them."""
+"""Four H200, each with a hundred streams: the right numbers, and what must not change them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LAYOUTS = {
 }
 # With and without imbalance, ms, and collectives a step.
 RIGHT = {"dp2": (1.9362, 1.2290, 195), "dp4": (1.0915, 0.7108, 98)}
-WORLD = [(0, 1, 2, 3)]
-PAIRS = [(0, 1), (2, 3)]
+WORLD: list[tuple[int, ...]] = [(0, 1, 2, 3)]
+PAIRS: list[tuple[int, ...]] = [(0, 1), (2, 3)]
 
 Document = dict[str, Any]
 both = pytest.mark.parametrize("layout", ["dp2", "dp4"])
