@@ -23,7 +23,8 @@ def count(table: KernelTable, found: Collectives) -> dict[str, Any]:
     """Counts of every step of every rank.
 
     Returns:
-        ``ranks``, ``steps``, ``skipped_steps``, ``kernels`` a step (of rank 0's first),
+        ``ranks``, ``steps``, ``skipped_steps``, ``rounds`` (a step may hold forward passes of a draft
+        model, too), ``kernels`` a step (of rank 0's first),
         ``families`` (kernels a step by family; {"min", "max"} where steps differ), ``modes`` (of
         MixedComm's kernels, a step) and ``unknown`` (kernels of no family that look like
         communication, a step, on any rank).
@@ -47,6 +48,7 @@ def count(table: KernelTable, found: Collectives) -> dict[str, Any]:
         "ranks": len(table.ranks),
         "steps": table.steps,
         "skipped_steps": table.skipped_steps,
+        "rounds": leader.origin.rounds,
         "kernels": len(first),
         "families": _families(found, table.steps),
         "modes": {str(mode): number for mode, number in modes.items()},

@@ -220,9 +220,11 @@ def of_layout(
 
 _LETTERS = {"reduce-scatter": "R", "all-gather": "G", "all-reduce": "A"}
 _COLLECTIVES = frozenset({"nccl", "nccl-symmetric", "sglang-ar-v2", "sglang-ar-legacy"})
-# Embedding, layers, gathering of hidden states for the logits, gathering of the logits.
-_SEQUENCE = re.compile(r"(A?)((?:RGRG)+|M+)(A?|M|RG)(G?)")
-_SUMS = re.compile(r"A(A+)G?")
+# Embedding, layers, gathering of hidden states for the logits, gathering of the logits; and, where
+# the overlap schedule is off, what schedulers gather of all ranks before the next step, outside of
+# graphs (0.5.23, srt/managers/scheduler_components/dp_attn.py).
+_SEQUENCE = re.compile(r"(A?)((?:RGRG)+|M+)(A?|M|RG)(G{0,2})")
+_SUMS = re.compile(r"A(A+)G{0,2}")
 
 
 def _letter(found: Collectives, place: int) -> str:

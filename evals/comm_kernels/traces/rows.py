@@ -121,6 +121,7 @@ class _Taken:
         follows: Whether the next step is the next that the engine ran, [steps].
         others: Spans that are no decode.
         told: What a step is.
+        rounds: A step may hold other forward passes than the model's own one.
         eager: Rows of no step that come to one, since they are communication, [n].
         launches: When the host began each step, [steps]; None: not to be asked for those rows.
     """
@@ -132,6 +133,7 @@ class _Taken:
     follows: Bools
     others: int
     told: str
+    rounds: bool
     launches: Ints | None = None
 
 
@@ -162,6 +164,7 @@ def _by_spans(rows: BareRows, named: SpanSteps) -> _Taken | None:
         follows=adjacent,
         others=named.others,
         told=named.told,
+        rounds=named.rounds,
         eager=rows.communicates & ~known,
     )
 
@@ -192,6 +195,7 @@ def _by_replays(rows: BareRows) -> _Taken:
         follows=np.ones(count, dtype=bool),
         others=0,
         told=told,
+        rounds=each > 1,
         eager=rows.communicates & ~rows.graphs,
         launches=launches,
     )
@@ -276,7 +280,7 @@ def _made(rows: BareRows, origin: Origin, taken: _Taken) -> RankKernels:
         telling = rows.graphs | rows.communicates
         signature = np.bincount(step[inside & telling], minlength=steps)
     return RankKernels(
-        origin=replace(origin, other_spans=taken.others, told=taken.told),
+        origin=replace(origin, other_spans=taken.others, told=taken.told, rounds=taken.rounds),
         names=rows.names,
         start=rows.start,
         end=rows.end,

@@ -53,6 +53,7 @@ class SpanSteps:
         batch: The batch sizes of a step's spans as one number, [steps]; equal for equal spans.
         others: Spans that are no part of decoding.
         told: What a step is.
+        rounds: A step may hold forward passes of a draft model, too.
     """
 
     begin: Ints
@@ -61,6 +62,7 @@ class SpanSteps:
     batch: Ints
     others: int
     told: str
+    rounds: bool
 
     def of(self, times: Ints) -> Ints:
         """The step in which each time lies, -1 where in none."""
@@ -125,6 +127,7 @@ def steps_of(spans: Sequence[Span]) -> SpanSteps | None:
         ),
         others=sum(kind[0] not in parts for _, kind in every),
         told=_TOLD[anchor],
+        rounds=anchor != "decode",
     )
 
 

@@ -52,6 +52,7 @@ class Origin:
         subgroups: Sizes of the run's device process groups that are neither one rank nor all, where
             the trace says so; None: it does not.
         told: What a step is.
+        rounds: A step may hold other forward passes than the model's own one, as of a draft model.
     """
 
     rank: int
@@ -61,6 +62,7 @@ class Origin:
     other_spans: int = 0
     subgroups: frozenset[int] | None = None
     told: str = ""
+    rounds: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,7 @@ LAYER = [RS, AG, RS, AG]
         (LAYER * 2, "gWWg" * 2),
         ([AR, *LAYER, *LAYER, AR, AG], "g" + "gWWg" * 2 + "WW"),
         ([*LAYER, RS, AG, AG], "gWWg" + "gWW"),
+        ([AR, *LAYER, *LAYER, AR, AG, AG], "g" + "gWWg" * 2 + "WWW"),
         ([AR, MIXED, MIXED, AR, AG], "gWWWW"),
         ([AR, *[AR] * 4, AR, AG], "gWWWWWW"),
     ],

@@ -92,8 +92,8 @@ def test_counts_of_all_ranks(tmp_path: Path) -> None:
     unknown = "void my_all_gather_kernel(x)"
     paths = [write(tmp_path, rank, replays([[*STEP, unknown]] * 5)) for rank in range(4)]
     assert counted(*paths) == {
-        "ranks": 4, "steps": 3, "skipped_steps": 2, "kernels": 7, "families": {"nccl": 4},
-        "modes": {}, "unknown": {unknown: 1},
+        "ranks": 4, "steps": 3, "skipped_steps": 2, "rounds": False, "kernels": 7,
+        "families": {"nccl": 4}, "modes": {}, "unknown": {unknown: 1},
     }  # fmt: skip
 
 
@@ -170,6 +170,15 @@ def test_without_fusion_half_of_the_collectives_are_there() -> None:
     assert disagreements(wanted, {"families": {"nccl": 60}, "layers": 30}) == []
     assert disagreements(wanted, {"families": {"nccl": 120}, "layers": 30})
     assert disagreements(wanted, {"families": {"nccl": 999}, "layers": None}) == []
+
+
+@pytest.mark.parametrize(("rounds", "seen", "right"), [
+    (True, 132, True), (True, 119, False), (False, 132, False),
+])  # fmt: skip
+def test_a_draft_models_collectives_come_on_top(rounds: bool, seen: int, right: bool) -> None:
+    kernels = {"families": {"nccl": seen}, "unknown": {}, "layers": 30, "rounds": rounds}
+    found = disagreements(expectation("nccl", **CUDA), kernels)  # type: ignore[arg-type]
+    assert (found == []) is right
 
 
 def test_an_unknown_kernel_is_a_disagreement() -> None:
