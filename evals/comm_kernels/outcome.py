@@ -23,11 +23,10 @@ def count(table: KernelTable, found: Collectives) -> dict[str, Any]:
     """Counts of every step of every rank.
 
     Returns:
-        ``ranks``, ``steps``, ``skipped_steps``, ``rounds`` (a step may hold forward passes of a draft
-        model, too), ``kernels`` a step (of rank 0's first),
-        ``families`` (kernels a step by family; {"min", "max"} where steps differ), ``modes`` (of
-        MixedComm's kernels, a step) and ``unknown`` (kernels of no family that look like
-        communication, a step, on any rank).
+        ``ranks``, ``steps``, ``skipped_steps``, ``rounds`` (a step may hold a draft model's forward
+        passes, too), ``kernels`` a step (of rank 0's first), ``families`` (kernels a step by
+        family; {"min", "max"} where steps differ), ``modes`` (of MixedComm's kernels, a step) and
+        ``unknown`` (kernels of no family that look like communication, a step, on any rank).
     """
     leader = table.ranks[0]
     inside = leader.order >= 0

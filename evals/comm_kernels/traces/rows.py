@@ -100,7 +100,7 @@ def stepped(rows: BareRows, origin: Origin, spans: Sequence[Span] = ()) -> RankK
     try:
         named = steps_of(spans)
         if named is not None:
-            taken = _by_spans(rows, named)
+            taken = _by_spans(rows, named, on_cpu=origin.device == "cpu")
             if taken is not None:
                 return _made(rows, origin, taken)
         if not rows.graphs.any():
@@ -137,17 +137,20 @@ class _Taken:
     launches: Ints | None = None
 
 
-def _by_spans(rows: BareRows, named: SpanSteps) -> _Taken | None:
-    """Kernels by the spans in which the host launched them; None: no kernel is in any."""
+def _by_spans(rows: BareRows, named: SpanSteps, *, on_cpu: bool) -> _Taken | None:
+    """Kernels by the spans in which the host launched them; None: no kernel is in any.
+
+    On a CPU what schedulers tell each other between steps is an operation like the model's own.
+    """
     launched = rows.launched
     if launched is None:
         return None
     known = launched != NONE
     step = np.where(known, named.of(launched), NONE)
     # Without graphs what runs behind a step's spans, such as sampling, is beside it.
-    own = rows.communicates | rows.graphs
+    own = rows.graphs if on_cpu else rows.communicates | rows.graphs
     if not rows.graphs.any():
-        own |= named.inside(launched, step)
+        own = own | named.inside(launched, step)
     used = np.unique(step[own & (step != NONE)])
     if not len(used):
         return None

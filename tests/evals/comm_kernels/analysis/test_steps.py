@@ -64,6 +64,21 @@ def test_on_a_cpu_sglangs_spans_are_the_steps(tmp_path: Path) -> None:
     assert dict(table.skipped) == {"first and last": 2, "no decode": 1}
 
 
+def test_on_a_cpu_what_schedulers_tell_each_other_between_steps_is_no_step(
+    tmp_path: Path,
+) -> None:
+    steps = spans([["c10d::_allgather_base_", "aten::mm"]] * 5)
+    between = [
+        {"ph": "X", "cat": "cpu_op", "name": "c10d::broadcast_", "ts": 950.0 + 1000 * n, "dur": 9.0}
+        for n in (1, 2, 2, 4)
+    ]
+    table, found = matched([write(tmp_path, 0, steps + between)])
+    assert [names(table.ranks[0], step)[:2] for step in range(table.steps)] == [
+        ["c10d::_allgather_base_", "aten::mm"]
+    ] * 3
+    assert count(table, found)["families"] == {"c10d-all-gather": 1}
+
+
 @pytest.mark.parametrize(
     ("events", "said"),
     [
