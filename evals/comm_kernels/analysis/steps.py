@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from evals.comm_kernels.traces.spans import NAMED_STEPS
 from evals.comm_kernels.traces.table import Ints, KernelTable, RankKernels, TraceError
 
 __all__ = ["aligned"]
@@ -46,6 +47,11 @@ def aligned(ranks: Sequence[RankKernels], *, edge: int = 1) -> KernelTable:
             raise TraceError(
                 f"a step of rank {ordered[0].rank} is {ordered[0].origin.told} and one of rank "
                 f"{rank.rank} is {rank.origin.told}; trace all ranks alike"
+            )
+        if rank.origin.cycle != ordered[0].origin.cycle:
+            raise TraceError(
+                f"ranks {ordered[0].rank} and {rank.rank} replay other CUDA graphs in a cycle, so "
+                f"that nothing tells at which a step begins on both; {NAMED_STEPS}"
             )
     _nearly_equal(ordered)
     left = [_left(rank) for rank in ordered] if len(ordered) > 1 else [ordered[0].ends]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ __all__ = ["Replays", "cycles"]
 # The usual word between two replays of a graph must make up so much of them, and of the trace.
 _MOST = 0.8
 _NEARLY = 0.9
+_PRIME = 1_000_003  # mixes two numbers that tell graphs apart
 # A whole forward pass of a model has more communication, and more kernels, than this.
 _FEW, _FEW_KERNELS = 4, 64
 _APART = 2.0
@@ -47,12 +49,16 @@ class Replays:
     attention: npt.NDArray[np.bool_]
 
 
-def cycles(replays: Replays) -> tuple[Ints, int]:
-    """The step of each replay, -1 for those of a torn cycle, and the replays of a whole step.
+def cycles(replays: Replays) -> tuple[Ints, tuple[int, ...]]:
+    """The step of each replay, -1 for those of a torn cycle, and what the ranks' cycles must share.
 
-    A step begins at the replay that makes the order of kernels' numbers largest, whichever replay
-    the trace began with, so that captures and ranks agree. Replays that are of no whole cycle make
-    a step of their own, which then has another size than most.
+    A step begins at the replay that makes the order of numbers of communication kernels largest,
+    whichever replay the trace began with, so that captures and ranks agree; and where that leaves a
+    choice, by the kernels themselves, which then must be the same on all ranks. Replays that are of
+    no whole cycle make a step of their own, which then has another size than most.
+
+    Returns:
+        The steps, [n], and a number for each replay of a cycle.
 
     Raises:
         TraceError: Graphs repeat in no cycle, or one replay is only a piece of a forward pass.
@@ -61,16 +67,16 @@ def cycles(replays: Replays) -> tuple[Ints, int]:
     each = np.arange(number)
     word = _word(replays.graph)
     if word is None:
-        return (each, 1) if _alike(replays) else _refused(replays)
+        if not _alike(replays):
+            _refused(replays)
+        return each, (0,)
     if len(word) == 1:
         _no_larger(replays, word)
         # A graph of a whole forward pass has attention in it.
         if replays.attention[:-1].mean() < 0.5:
             _no_pieces(replays)
-            return each, 1
-        pairs = np.stack([replays.graph, replays.beside], axis=1)
-        _, together = np.unique(pairs, axis=0, return_inverse=True)
-        symbols = together.reshape(-1)
+            return each, (0,)
+        symbols = replays.graph * _PRIME + replays.beside
         word = _word(symbols)
         if word is None or len(word) == 1:
             raise TraceError(
@@ -80,7 +86,8 @@ def cycles(replays: Replays) -> tuple[Ints, int]:
     else:
         symbols = replays.graph
         _no_larger(replays, word)
-    return _parsed(symbols, _rotated(word, symbols, replays.kernels)), len(word)
+    word, shared = _rotated(word, symbols, replays)
+    return _parsed(symbols, word), shared
 
 
 def _word(symbols: Ints) -> Ints | None:
@@ -143,7 +150,7 @@ def _no_pieces(replays: Replays) -> None:
         )
 
 
-def _refused(replays: Replays) -> tuple[Ints, int]:
+def _refused(replays: Replays) -> NoReturn:
     kinds, first, counts = np.unique(replays.graph, return_index=True, return_counts=True)
     listed = ", ".join(
         f"{counts[place]} of {replays.kernels[first[place]]} kernels "
@@ -156,13 +163,24 @@ def _refused(replays: Replays) -> tuple[Ints, int]:
     )
 
 
-def _rotated(word: Ints, symbols: Ints, kernels: Ints) -> Ints:
-    """The same cycle from its largest graph on; it does not rest on where the trace begins."""
-    size = {int(kind): int(kernels[symbols == kind].max()) for kind in np.unique(word)}
-    order = [(size[kind], kind) for kind in word.tolist()]
+def _rotated(word: Ints, symbols: Ints, replays: Replays) -> tuple[Ints, tuple[int, ...]]:
+    """The same cycle from its largest graph on, and what other ranks must have alike."""
+    first = {int(kind): int(np.flatnonzero(symbols == kind)[0]) for kind in np.unique(word)}
+    places = np.array([first[int(kind)] for kind in word])
+    spoken = replays.communication[places].tolist()
     turns = range(len(word))
-    start = max(turns, key=lambda turn: [*order[turn:], *order[:turn]])
-    return np.roll(word, -start)
+
+    def turned(values: list[int], turn: int) -> list[int]:
+        return [*values[turn:], *values[:turn]]
+
+    most = max(turned(spoken, turn) for turn in turns)
+    best = [turn for turn in turns if turned(spoken, turn) == most]
+    if len(best) == 1:
+        return np.roll(word, -best[0]), tuple(most)
+    size = replays.kernels[places].tolist()
+    kinds = word.tolist()
+    start = max(best, key=lambda turn: (turned(size, turn), turned(kinds, turn)))
+    return np.roll(word, -start), tuple(turned(kinds, start))
 
 
 def _parsed(symbols: Ints, word: Ints) -> Ints:

@@ -122,6 +122,7 @@ class _Taken:
         others: Spans that are no decode.
         told: What a step is.
         rounds: A step may hold other forward passes than the model's own one.
+        cycle: What the ranks' cycles of replays must share.
         eager: Rows of no step that come to one, since they are communication, [n].
         launches: When the host began each step, [steps]; None: not to be asked for those rows.
     """
@@ -134,6 +135,7 @@ class _Taken:
     others: int
     told: str
     rounds: bool
+    cycle: tuple[int, ...] = ()
     launches: Ints | None = None
 
 
@@ -177,7 +179,8 @@ def _by_replays(rows: BareRows) -> _Taken:
     inside = rows if alone else rows.taken(np.flatnonzero(rows.graphs))
     run, heads = _numbered(inside.replay)
     steps = len(heads)
-    of_replay, each = _cycles(rows, inside, run, steps)
+    of_replay, cycle = _cycles(rows, inside, run, steps)
+    each = len(cycle)
     in_graph = of_replay[run]
     step = in_graph
     if not alone:
@@ -199,15 +202,18 @@ def _by_replays(rows: BareRows) -> _Taken:
         others=0,
         told=told,
         rounds=each > 1,
+        cycle=cycle,
         eager=rows.communicates & ~rows.graphs,
         launches=launches,
     )
 
 
-def _cycles(rows: BareRows, inside: BareRows, run: Ints, number: int) -> tuple[Ints, int]:
-    """The step of each replay, and how many replays a step has."""
+def _cycles(
+    rows: BareRows, inside: BareRows, run: Ints, number: int
+) -> tuple[Ints, tuple[int, ...]]:
+    """The step of each replay, and what ranks' cycles share, a number a replay."""
     if number < 2:
-        return np.arange(number), 1
+        return np.arange(number), (0,)
     own = inside
     if np.any(run[1:] < run[:-1]):
         by_run = np.argsort(run, kind="stable")
@@ -283,7 +289,13 @@ def _made(rows: BareRows, origin: Origin, taken: _Taken) -> RankKernels:
         telling = rows.graphs | rows.communicates
         signature = np.bincount(step[inside & telling], minlength=steps)
     return RankKernels(
-        origin=replace(origin, other_spans=taken.others, told=taken.told, rounds=taken.rounds),
+        origin=replace(
+            origin,
+            other_spans=taken.others,
+            told=taken.told,
+            rounds=taken.rounds,
+            cycle=taken.cycle,
+        ),
         names=rows.names,
         start=rows.start,
         end=rows.end,

@@ -53,6 +53,7 @@ class Origin:
             the trace says so; None: it does not.
         told: What a step is.
         rounds: A step may hold other forward passes than the model's own one, as of a draft model.
+        cycle: What the ranks' cycles of replays must share, so that they begin at the same one.
     """
 
     rank: int
@@ -63,6 +64,7 @@ class Origin:
     subgroups: frozenset[int] | None = None
     told: str = ""
     rounds: bool = False
+    cycle: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,7 +155,9 @@ def test_equal_pieces_without_a_head_are_told_by_what_runs_between(
     kernels = scheduled(parts, steps=10)
     found = analysed(tmp_path, how, kernels)
     assert found.kernels_per_step == 7
-    agrees(found, kernels, range(1, 9))
+    # Where such a step begins is a matter of order, so that the waits of a step may be of two.
+    assert found.without_imbalance_ms == pytest.approx(7 * 2_003 / 1e6, abs=1e-9)
+    assert found.with_imbalance_ms == pytest.approx(sums(kernels, range(1, 9))[0], rel=0.02)
 
 
 @both
@@ -295,3 +297,33 @@ def test_ranks_whose_steps_are_told_otherwise_are_refused(tmp_path: Path) -> Non
     paths = write_kineto(tmp_path, kernels, RANKS, spans=told)
     with pytest.raises(TraceError, match="rank 0 is a span of the engine and one of rank 1 is a"):
         analyse(paths, WORLD)
+
+
+TWO_HALVES: list[Part] = [
+    *(3 * PIECE),
+    NextGraph(),
+    *(3 * PIECE),
+    Compute(2_000, 3_000, "void b()"),
+]
+
+
+@both
+@pytest.mark.parametrize("other", [False, True])
+def test_graphs_with_equal_communication_must_be_the_same_on_all_ranks(
+    other: bool, how: str, tmp_path: Path
+) -> None:
+    """Else one rank's step could begin at the first half and another's at the second."""
+    kernels = scheduled(TWO_HALVES, steps=9)
+    if other:
+        first = {k: k.start for k in kernels if k.rank == 1 and k.graph == 0}
+        kernels += [
+            k._replace(start=k.end + 50, end=k.end + 90 + n, name=f"void more_{n}()")
+            for k in first
+            if k.name in COMMUNICATION
+            for n in range(2)
+        ]
+        with pytest.raises(TraceError, match="ranks 0 and 1 replay other CUDA graphs in a cycle"):
+            analysed(tmp_path, how, kernels)
+    else:
+        found = analysed(tmp_path, how, kernels)
+        assert found.without_imbalance_ms == pytest.approx(6 * 2_003 / 1e6, abs=1e-9)
