@@ -247,10 +247,14 @@ def gate(  # noqa: PLR0913, PLR0917 - typer makes an option of each
     """
     with endings():
         if against:
-            if junit is not None or github:
-                refuse(["--junit and --github tell of a run's own gate, without --against-history"])
             judged = against_history(
-                RunFolder(run_folder), history_file, may_change, pin=pin, as_json=as_json
+                RunFolder(run_folder),
+                history_file,
+                may_change,
+                pin=pin,
+                as_json=as_json,
+                junit=junit,
+                github=github,
             )
             if not as_json:
                 stdout().print(f"verdict: {judged.verdict.value}")

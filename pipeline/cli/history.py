@@ -10,11 +10,18 @@ from typing import Annotated
 import typer
 
 from pipeline import exit_codes
+from pipeline.cli.ci import tell_ci
 from pipeline.cli.console import endings, refuse, stderr, stdout
 from pipeline.history.chart import history_page
 from pipeline.history.judge import Rules
 from pipeline.history.model import NightJudgement
-from pipeline.history.nightly import NotAccepted, accept_runs, default_history, judge_run
+from pipeline.history.nightly import (
+    NotAccepted,
+    accept_runs,
+    default_history,
+    judged,
+    withdraw_runs,
+)
 from pipeline.history.show import document, judgement_lines, read_history, show_history
 from pipeline.history.store import History
 from pipeline.records.folder import RunFolder
@@ -54,6 +61,13 @@ def accept(
         typer.Option("--pin", help="Make it the pinned baseline of this name; it never moves."),
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who; default: the user's name.")] = None,
+    withdraw: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option(
+            "--withdraw",
+            help="Take an accepted run back, as a further entry; its folder may be gone.",
+        ),
+    ] = False,
     may_change: MayChange = None,
     history_file: HistoryFile = None,
 ) -> None:
@@ -66,15 +80,25 @@ def accept(
     with endings():
         if pin is not None and not pin.strip():
             refuse(["--pin needs a name"])
+        if withdraw and (pin is not None or may_change):
+            refuse(["--withdraw takes back whatever the run was accepted as: no --pin, no others"])
         store = History(history_file or default_history(run_folders[0]))
+        who = by or _user()
         try:
+            if withdraw:
+                for one in withdraw_runs(run_folders, store, reason=reason, who=who):
+                    kind = f"pinned baseline {one.pin}" if one.pin else "rolling baseline"
+                    stdout().print(
+                        f"withdrawn as {kind}: night {one.night} ({store.path})", markup=False
+                    )
+                return
             accept_runs(
                 [RunFolder(folder) for folder in run_folders],
                 store,
                 _rules(may_change),
                 pin=(pin or "").strip(),
                 reason=reason,
-                who=by or _user(),
+                who=who,
             )
         except NotAccepted as error:
             for problem in error.problems:
@@ -131,15 +155,29 @@ def against_history(
     *,
     pin: str | None = None,
     as_json: bool = False,
+    junit: Path | None = None,
+    github: bool | None = None,
 ) -> NightJudgement:
-    """Judge a run against the accepted nights, log it, and print what was found."""
+    """Judge a run against the accepted nights, log it, and print what was found.
+
+    Args:
+        folder: The run.
+        history_file: The history; None: beside the runs.
+        may_change: What is under test.
+        pin: Name of the pinned baseline; None: the newest.
+        as_json: Print one document.
+        junit: Where JUnit XML goes; None: nowhere.
+        github: Whether GitHub was asked for; None: no CI is told.
+    """
     store = History(history_file or default_history(folder.root))
-    judgement = judge_run(folder, store, _rules(may_change), pin=pin)
+    tonight, judgement = judged(folder, store, _rules(may_change), pin=pin)
     if as_json:
         print(judgement.model_dump_json(indent=2))
     else:
         for line in judgement_lines(judgement):
             stdout().print(line, markup=False)
+    if github is not None:
+        tell_ci(tonight.report, junit, github=github, printed=not as_json, night=judgement)
     return judgement
 
 

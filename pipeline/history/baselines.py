@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.history.model import Acceptance, Night
 
-__all__ = ["ROLLING_NIGHTS", "Baselines", "select"]
+__all__ = ["FIRM_PIN", "ROLLING_NIGHTS", "Baselines", "select"]
 
 ROLLING_NIGHTS = 20
 """So many that their mean adds little to tonight's own deviation: sqrt(1 + 1/20) is 1.025."""
+
+FIRM_PIN = 3
+"""A pin of fewer nights is provisional: its own noise is as large as what it is to find."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +24,17 @@ class Baselines:
         pin: Name of the pinned baseline; "" where there is none.
         pinned: Its nights, by time; empty where there is none.
         rolling: The last accepted nights since the pin's, the pin's own among them, by time.
-        stretches: All accepted nights before tonight by time, split where a pin was set: what
-            nights differ by from one to the next is taken from inside a stretch only.
+        stretches: The accepted nights since the pin's first, by time, split where another pin was
+            set: how far nights lie apart is taken from these only.
+        numbers: Running numbers of the nights before tonight by the names of their runs, accepted
+            or not; tonight's is their count.
     """
 
     pin: str
     pinned: Sequence[Night]
     rolling: Sequence[Night]
     stretches: Sequence[Sequence[Night]]
+    numbers: Mapping[str, int]
 
 
 def select(
@@ -56,28 +62,32 @@ def select(
         for night in nights
         if night.run != tonight.run and night.started_at < tonight.started_at
     }
-    made = [accepted for accepted in acceptances if accepted.night in before]
-    # A pin of several nights is whole or does not count: not while one of them is judged again.
-    late = {accepted.pin for accepted in acceptances if accepted.night not in before}
-    pins = [one for one in made if one.pin and one.pin not in late and pin in (None, one.pin)]
+    made = [one for one in acceptances if one.night in before and not one.withdrawn]
+    # A pin of several nights is whole or does not count: not while one of them is judged again, nor
+    # when one was withdrawn.
+    broken = {one.pin for one in acceptances if one.night not in before or one.withdrawn}
+    pins = [one for one in made if one.pin and one.pin not in broken and pin in (None, one.pin)]
     chosen = pins[-1] if pins else None
     name = "" if chosen is None else chosen.pin
     ours = {accepted.night for accepted in made if accepted.pin == name != ""}
     pinned = [night for night in nights if night.id in ours]
     accepted_ids = {accepted.night for accepted in made}
     accepted = [night for night in nights if night.id in accepted_ids]
-    starts = _starts(accepted, made)
+    starts = _starts(accepted, [one for one in made if one.pin not in broken])
+    since = pinned[0].started_at if pinned else ""
+    current = [night for night in accepted if night.started_at >= since]
     stretches: list[list[Night]] = []
-    for night in accepted:
+    for night in current[-2 * keep :]:
         if not stretches or night.id in starts:
             stretches.append([])
         stretches[-1].append(night)
-    since = pinned[0].started_at if pinned else ""
+    earlier = [night.run for night in nights if night.id in before]
     return Baselines(
         pin=name,
         pinned=pinned,
-        rolling=[night for night in accepted if night.started_at >= since][-keep:],
-        stretches=[stretch[-2 * keep :] for stretch in stretches],
+        rolling=current[-keep:],
+        stretches=stretches,
+        numbers={run: number for number, run in enumerate(earlier)},
     )
 
 

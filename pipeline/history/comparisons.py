@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import exp, log, sqrt
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from evals.metrics import METRICS
@@ -13,11 +14,21 @@ from pipeline.gate.evidence import is_fraction
 from pipeline.gate.model import Bounds, Verdict
 from pipeline.gate.text import as_change, as_p
 from pipeline.history.model import CellValue, Night, NightCheck
-from pipeline.stats import Interval, paired_difference
+from pipeline.stats import paired_difference
 from pipeline.stats.launches import LEAST_SPREAD
-from pipeline.stats.nights import NightSpread, night_difference, night_spread
+from pipeline.stats.nights import (
+    NightSpread,
+    forecast,
+    night_difference,
+    night_spread,
+    pin_outlook,
+    typical,
+)
 
 __all__ = ["by_nights", "by_questions", "by_scores", "decided"]
+
+Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+"""One value a night, NaN where it has none, and the nights' running numbers."""
 
 # Below this share of its margin nobody asks how far nights lie apart.
 _LEAST_SHIFT = 0.02
@@ -29,6 +40,7 @@ def by_nights(
     nights: Sequence[Night],
     stretches: Sequence[Sequence[Night]],
     alpha: float,
+    numbers: Mapping[str, int] | None = None,
 ) -> NightCheck:
     """Speeds by the logarithm of each night's geometric mean over launches; shifts as they are.
 
@@ -38,46 +50,74 @@ def by_nights(
         nights: The baseline, each with a value.
         stretches: Comparable accepted nights, for how far nights lie apart.
         alpha: Error rate of each side of the interval.
+        numbers: Running numbers of the nights by the names of their runs, tonight's being their
+            count; None: the nights follow one another.
     """
     logs = METRICS[cell.metric].unit != "nats"
     key = cell.key
+    known = numbers or {
+        night.run: number
+        for number, night in enumerate(sorted(nights, key=lambda night: night.started_at))
+    }
 
-    def value(night: Night) -> float | None:
+    def value(night: Night) -> float:
         seen = night.cell(key)
-        if seen is None or seen.value is None or (logs and seen.value <= 0):
-            return None
+        if seen is None or seen.value is None or seen.quarantine or (logs and seen.value <= 0):
+            return float("nan")
         return _scaled(seen.value, logs=logs)
 
+    def series(part: Sequence[Night]) -> Series:
+        return (
+            np.array([value(night) for night in part], dtype=float),
+            np.array([known.get(night.run, 0) for night in part], dtype=np.int64),
+        )
+
     assert cell.value is not None
-    base = [one for night in nights if (one := value(night)) is not None]
-    parts = [
-        [one for night in stretch if (one := value(night)) is not None] for stretch in stretches
-    ]
+    margin = _allowed(check.margin or 0.0, ratio=logs, lower_is_better=True)
+    usable = _without_outlying([series(part) for part in stretches], margin)
     least = _least(cell, stretches, key, check.margin or 0.0, logs=logs)
-    spread = night_spread(parts, least)
-    seen = night_difference(_scaled(cell.value, logs=logs), base, spread, alpha)
-    lower_is_better = METRICS[cell.metric].better == "lower"
-    level = float(np.mean(base))
-    return check.model_copy(
-        update={
-            "value": cell.value,
-            "baseline_value": exp(level) if logs else level,
-            "estimate": exp(seen.difference) if logs else seen.difference,
-            "interval": _bounds(seen.interval, logs=logs),
-            "p_worse": seen.p_higher if lower_is_better else seen.p_lower,
-            "n": len(base),
-            "method": _method(spread, logs=logs),
+    spread = night_spread(usable, least, margin)
+    base, order = _without_outlying([series(nights)], margin)[0]
+    tonight = np.array(_scaled(cell.value, logs=logs))
+    pinned = check.baseline == "pinned"
+    outlook = pin_outlook(base, order, len(known)) if pinned else forecast(base, order, len(known))
+    seen = night_difference(tonight, outlook, spread, alpha)
+    level = float(tonight - seen.difference)
+    update: dict[str, object] = {
+        "value": cell.value,
+        "baseline_value": exp(level) if logs else level,
+        "estimate": exp(seen.difference) if logs else float(seen.difference),
+        "n": int(np.isfinite(base).sum()),
+        "method": _method(spread, int(np.isnan(base).sum()), logs=logs),
+    }
+    if spread.nights >= 2:
+        careful = seen
+        if pinned:
+            chosen = pin_outlook(base, order, len(known), chosen=True)
+            careful = night_difference(tonight, chosen, spread, alpha)
+        worse, better = careful.p_higher, seen.p_lower
+        if METRICS[cell.metric].better != "lower":
+            worse, better = careful.p_lower, seen.p_higher
+        update |= {
+            "interval": _bounds((float(seen.lower), float(seen.upper)), logs=logs),
+            "p_worse": float(worse),
+            "p_better": float(better),
         }
-    )
+    return check.model_copy(update=update)
+
+
+def _without_outlying(parts: Sequence[Series], margin: float) -> list[Series]:
+    """The same nights, with NaN for those that are no sample of their part."""
+    return [
+        (np.where(typical(values, margin), values, np.nan), numbers) for values, numbers in parts
+    ]
 
 
 def _scaled(value: float, *, logs: bool) -> float:
     return log(value) if logs else value
 
 
-def _bounds(interval: Interval | None, *, logs: bool) -> Bounds | None:
-    if interval is None:
-        return None
+def _bounds(interval: Bounds, *, logs: bool) -> Bounds:
     return (exp(interval[0]), exp(interval[1])) if logs else (interval[0], interval[1])
 
 
@@ -102,11 +142,15 @@ def _least(
     return max(own, LEAST_SPREAD)
 
 
-def _method(spread: NightSpread | None, *, logs: bool) -> str:
+def _method(spread: NightSpread, left_out: int, *, logs: bool) -> str:
     kind = "t on log night means" if logs else "t on nights"
-    if spread is None:
-        return kind
-    return f"{kind}, spread {spread.sd:.3g} from {spread.nights} nights ({spread.df:.1f} df)"
+    without = f", {left_out} outlying left out of the baseline" if left_out else ""
+    if spread.nights < 2:
+        return f"{kind}{without}"
+    return (
+        f"{kind}, spread {float(spread.sd):.3g} and correlation {float(spread.correlation):.1f} "
+        f"from {int(spread.nights)} nights{without}"
+    )
 
 
 def by_questions(
@@ -146,6 +190,7 @@ def by_questions(
             "estimate": seen.difference,
             "interval": (seen.interval[0], seen.interval[1]),
             "p_worse": seen.p_higher if lower_is_better else seen.p_lower,
+            "p_better": seen.p_lower if lower_is_better else seen.p_higher,
             "n": seen.n,
             "method": f"paired by question with {len(baseline)} night(s): {seen.method}",
         }
@@ -175,7 +220,8 @@ def by_scores(
     z = float(ndtri(1 - alpha))
     lower_is_better = METRICS[check.metric].better == "lower"
     harm = difference if lower_is_better else -difference
-    width = (difference - lower) if lower_is_better else (upper - difference)
+    below_it, above_it = difference - lower, upper - difference
+    width, other = (below_it, above_it) if lower_is_better else (above_it, below_it)
     return check.model_copy(
         update={
             "value": cell.value,
@@ -183,6 +229,7 @@ def by_scores(
             "estimate": difference,
             "interval": (max(lower, -1.0), min(upper, 1.0)),
             "p_worse": float(ndtr(-harm / (width / z))) if width > 0 else 1.0,
+            "p_better": float(ndtr(harm / (other / z))) if other > 0 else 1.0,
             "n": cell.n,
             "method": "score against score, unpaired: the baseline's answers are not kept "
             "(Newcombe's square and add)",
@@ -204,13 +251,14 @@ def decided(check: NightCheck, p_worse: float, alpha: float) -> NightCheck:
     sign = 1 if METRICS[check.metric].better == "lower" else -1
     allowed = _allowed(check.margin, ratio=ratio, lower_is_better=sign == 1)
     effect = sign * _scaled(check.estimate, logs=ratio)
+    sides = {"beyond": effect > allowed, "ahead": effect < -allowed}
     if check.interval is None:
         return check.model_copy(
             update={
-                "beyond": effect > allowed,
+                **sides,
                 "verdict": Verdict.INCONCLUSIVE,
                 "reason": "how far nights lie apart is not known: it takes two accepted nights "
-                "that follow one another, and about six to decide",
+                "since the pin, and about six to decide",
             }
         )
     bound = max(sign * _scaled(side, logs=ratio) for side in check.interval)
@@ -218,6 +266,9 @@ def decided(check: NightCheck, p_worse: float, alpha: float) -> NightCheck:
     if effect > allowed and p_worse < alpha:
         verdict = Verdict.REGRESSED
         reason = f"worse by more than {margin}: {seen}, p {as_p(p_worse)} after Holm"
+    elif effect < -allowed and check.p_better is not None and check.p_better < alpha:
+        verdict = Verdict.IMPROVED
+        reason = f"better by more than {margin}: {seen}; only a new pin makes it a baseline"
     elif bound < allowed:
         verdict, reason = Verdict.PASS, f"a change of {margin} to the worse is excluded: {seen}"
     else:
@@ -227,13 +278,10 @@ def decided(check: NightCheck, p_worse: float, alpha: float) -> NightCheck:
             f"{seen} is {what} the margin of {margin}, p {as_p(p_worse)} after Holm: neither "
             f"established nor excluded; more launches a night, or another night, would decide"
         )
+    if check.provisional and verdict is not Verdict.PASS:
+        reason += "; the pin is provisional: it has fewer than three nights"
     return check.model_copy(
-        update={
-            "beyond": effect > allowed,
-            "verdict": verdict,
-            "reason": reason,
-            "p_worse_adjusted": p_worse,
-        }
+        update={**sides, "verdict": verdict, "reason": reason, "p_worse_adjusted": p_worse}
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from evals.metrics import METRICS
 from pipeline.gate.evidence import is_fraction
 from pipeline.gate.model import EXIT_CODES, Row, Verdict, worst
-from pipeline.history.baselines import Baselines
+from pipeline.history.baselines import FIRM_PIN, Baselines
 from pipeline.history.comparisons import by_nights, by_questions, by_scores, decided
 from pipeline.history.fingerprint import changes, forbidden_changes, named
 from pipeline.history.model import CellValue, Night, NightCheck, NightJudgement
@@ -17,10 +17,14 @@ from pipeline.stats import holm
 
 __all__ = ["ALARM", "Rules", "check_name", "judge_night"]
 
-ALARM = 0.005
-"""Two baselines, each with at most this chance of a false alarm a night: together 1 %."""
+ALARM = 0.0025
+"""Two baselines, each with this chance of a false alarm a night. Half of what 1 % would leave: the
+rest is spent by baselines of which worse nights were kept out."""
 
 _NAMED = 4
+
+# A change of what nights run with that stays for so many nights parts them.
+_LASTING = 3
 
 MeansOf = Callable[[Night, CellValue], Mapping[str, float] | None]
 """Question means of a cell of an earlier night; None where its answers are not kept."""
@@ -65,7 +69,7 @@ def judge_night(
     compares = len(plan.arms) > 1 or any(
         gate.floor is not None for gates in plan.gates.values() for gate in gates.values()
     )
-    against = worst(check.verdict for check in checks)
+    against = worst(check.verdict for check in checks if not check.quarantine)
     verdict = worst([against, own_verdict]) if compares else against
     return NightJudgement(
         run=night.run,
@@ -119,6 +123,8 @@ def _check(
         metric=cell.metric,
         baseline="pinned" if pinned else "rolling",
         name=baselines.pin if pinned else "",
+        provisional=pinned and 0 < len(nights) < FIRM_PIN,
+        quarantine=cell.quarantine,
         measure="ratio" if ratio else "difference",
         margin=tonight.report.plan.gates[cell.job][cell.metric].margin,
     )
@@ -153,10 +159,13 @@ def _compared(
     alpha = tonight.report.plan.alpha
     if not is_fraction(cell.metric):
         stretches = [
-            _comparable(tonight.night, stretch, cell, rules.may_change)[0]
+            part
             for stretch in baselines.stretches
+            for part in _unchanged(
+                _comparable(tonight.night, stretch, cell, rules.may_change)[0], cell
+            )
         ]
-        return by_nights(check, cell, nights, stretches, alpha)
+        return by_nights(check, cell, nights, stretches, alpha, baselines.numbers)
     cells = [then for night in nights if (then := night.cell(cell.key)) is not None]
     kept = [means_of(night, then) for night, then in zip(nights, cells, strict=True)]
     answers = [means for means in kept if means]
@@ -166,9 +175,31 @@ def _compared(
     return by_questions(check, own, answers, alpha)
 
 
+def _unchanged(nights: Sequence[Night], cell: CellValue) -> Iterator[list[Night]]:
+    """The nights, cut where what they ran with changed and then stayed for three nights or more.
+
+    A change that comes with every night would else leave no two nights to learn a spread from.
+    """
+    runs: list[list[Night]] = []
+    for night in nights:
+        own = night.facts_of(cell.layout, cell.arm)
+        then = runs[-1][-1].facts_of(cell.layout, cell.arm) if runs else None
+        if own is None or then is None or changes(own, then, cell.job):
+            runs.append([])
+        runs[-1].append(night)
+    part: list[Night] = []
+    for run in runs:
+        if min(len(part), len(run)) >= _LASTING:
+            yield part
+            part = []
+        part = [*part, *run]
+    if part:
+        yield part
+
+
 def _has_value(night: Night, cell: CellValue) -> bool:
     then = night.cell(cell.key)
-    if then is None or then.value is None:
+    if then is None or then.value is None or then.quarantine:
         return False
     return is_fraction(cell.metric) or METRICS[cell.metric].unit == "nats" or then.value > 0
 
@@ -212,14 +243,26 @@ def _told(tonight: Night, then: Night, cell: CellValue, may_change: Sequence[str
 
 
 def _after_holm(checks: Sequence[NightCheck], alarm: float) -> list[NightCheck]:
-    open_ = [index for index, check in enumerate(checks) if check.estimate is not None]
-    asked = [p for index in open_ if (p := checks[index].p_worse) is not None]
-    adjusted = iter(holm(asked))
+    """Checks decided; those that are set aside are no part of the others' family."""
     made = list(checks)
-    for index in open_:
-        p_worse = 1.0 if checks[index].p_worse is None else next(adjusted)
-        made[index] = decided(checks[index], p_worse, alarm)
+    for aside in (False, True):
+        family = [
+            index
+            for index, check in enumerate(checks)
+            if check.estimate is not None and bool(check.quarantine) is aside
+        ]
+        worse = holm([_or_one(checks[index].p_worse) for index in family])
+        better = holm([_or_one(checks[index].p_better) for index in family])
+        for index, p_worse, p_better in zip(family, worse, better, strict=True):
+            check = checks[index].model_copy(update={"p_better": p_better})
+            made[index] = decided(check, p_worse, alarm).model_copy(
+                update={"p_better": checks[index].p_better}
+            )
     return made
+
+
+def _or_one(p: float | None) -> float:
+    return 1.0 if p is None else p
 
 
 def _gone(tonight: Night, baselines: Baselines) -> list[NightCheck]:
@@ -248,15 +291,20 @@ def _gone(tonight: Night, baselines: Baselines) -> list[NightCheck]:
 
 
 def _reason(checks: Sequence[NightCheck], against: Verdict, own: Verdict | None) -> str:
-    found = [check for check in checks if check.verdict is against]
+    counted = [check for check in checks if not check.quarantine]
+    found = [check for check in counted if check.verdict is against]
     if not checks:
         told = "nothing is gated, so nothing was held against the accepted nights"
+    elif not counted:
+        told = "all that is gated is quarantined"
     elif against is Verdict.PASS:
-        told = f"all {len(checks)} checks against the accepted nights pass"
+        told = f"all {len(counted)} checks against the accepted nights pass"
     else:
         names = "; ".join(check_name(check) for check in found[:_NAMED])
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        told = f"{len(found)} of {len(checks)} checks {against.value}: {names}{more}"
+        told = f"{len(found)} of {len(counted)} checks {against.value}: {names}{more}"
+    if aside := len(checks) - len(counted):
+        told += f"; {aside} quarantined"
     if own is None or own in (Verdict.PASS, against):
         return told
     return f"{told}; the run's own gate: {own.value}"

@@ -36,6 +36,7 @@ class CellValue(_Frozen):
         gap: Why there is no value; "" if there is one.
         gated: Whether the run's plan gates it with a margin.
         verdict: What the run's own gate said of it against its reference; "" where it did not.
+        quarantine: What set it aside in its own night, so that it is no baseline; "" if it counted.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -52,6 +53,7 @@ class CellValue(_Frozen):
     gap: str = ""
     gated: bool = False
     verdict: str = ""
+    quarantine: str = ""
 
     @property
     def key(self) -> tuple[LayoutKey, str, str, str]:
@@ -115,7 +117,10 @@ class Night(_Frozen):
 
 
 class Acceptance(_Frozen):
-    """One night that somebody made a baseline; ``pin`` is "" for a rolling one."""
+    """One night that somebody made a baseline; ``pin`` is "" for a rolling one.
+
+    ``withdrawn`` is the reason for which it was taken back; "" while it counts.
+    """
 
     id: int = 0
     night: int
@@ -123,6 +128,9 @@ class Acceptance(_Frozen):
     reason: str
     accepted_by: str
     accepted_at: str
+    withdrawn: str = ""
+    withdrawn_by: str = ""
+    withdrawn_at: str = ""
 
 
 class NightCheck(_Frozen):
@@ -135,6 +143,7 @@ class NightCheck(_Frozen):
         metric: The metric.
         baseline: Which of the two.
         name: The pin's name; "" for the rolling one.
+        provisional: Whether the pin has fewer than three nights.
         nights: Names of the baseline's runs.
         measure: ``ratio`` (tonight over baseline) or ``difference`` (tonight minus baseline).
         value: Tonight's value.
@@ -142,14 +151,18 @@ class NightCheck(_Frozen):
         estimate: The ratio or difference.
         interval: Its bounds, each with the experiment's error rate.
         p_worse: One-sided p-value for "worse than the baseline", before Holm.
+        p_better: The same for "better".
         p_worse_adjusted: After Holm over all checks of the same night and baseline.
         margin: The gate's margin.
         n: Baseline nights (speed) or questions (fractions).
         method: Interval and test.
         beyond: Whether the estimate is worse than the margin allows, established or not.
+        ahead: Whether the estimate is better by more than the margin, established or not.
         changed: What changed since the baseline and may change; named, not judged.
         verdict: The verdict.
         reason: One sentence.
+        quarantine: What sets the check aside, so that the night's verdict leaves it out; "" if it
+            counts.
     """
 
     layout: LayoutKey
@@ -158,6 +171,7 @@ class NightCheck(_Frozen):
     metric: str
     baseline: Literal["pinned", "rolling"]
     name: str = ""
+    provisional: bool = False
     nights: list[str] = []
     measure: Literal["ratio", "difference"]
     value: float | None = None
@@ -165,14 +179,17 @@ class NightCheck(_Frozen):
     estimate: float | None = None
     interval: Bounds | None = None
     p_worse: float | None = None
+    p_better: float | None = None
     p_worse_adjusted: float | None = None
     margin: float | None = None
     n: int | None = None
     method: str = ""
     beyond: bool = False
+    ahead: bool = False
     changed: list[str] = []
     verdict: Verdict = Verdict.MISSING
     reason: str = ""
+    quarantine: str = ""
 
 
 class NightJudgement(_Frozen):

@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from math import isfinite
 
 from evals.job import Answer
 from evals.metrics import METRICS
 from pipeline.gate.evidence import Evidence, Key, collect, is_fraction
-from pipeline.gate.model import Judgement, Measured, Row
+from pipeline.gate.model import Judgement, Measured, RecordSummary, Row
+from pipeline.gate.quarantine import active, last_day, sets_aside, without
 from pipeline.gate.rows import measured
 from pipeline.history.fingerprint import arm_facts
 from pipeline.history.model import CellValue, Night
@@ -30,6 +32,7 @@ class Tonight:
 
     night: Night
     report: Report
+    day: date | None
     means: Mapping[tuple[Key, str], Mapping[str, float]]
 
 
@@ -52,7 +55,7 @@ def read_night(folder: RunFolder, history: History) -> Tonight:
         started_at=report.started_at or str(provenance.get("run", {}).get("started_at", "")),
         plan_hash=plan.hash,
         verdict=report.judgement.verdict.value,
-        cells=list(_cells(plan, report.judgement, evidence)),
+        cells=list(_cells(plan, report.judgement, evidence, last_day(records))),
         facts=[
             arm_facts(
                 plan, layout, arm, facts=facts, records=records, model=provenance.get("model", {})
@@ -66,7 +69,7 @@ def read_night(folder: RunFolder, history: History) -> Tonight:
         for metric in METRICS
         if is_fraction(metric) and any(side.marks)
     }
-    return Tonight(night=night, report=report, means=means)
+    return Tonight(night=night, report=report, day=last_day(records), means=means)
 
 
 def means_of(folder: RunFolder, cell: CellValue) -> dict[str, float] | None:
@@ -101,11 +104,12 @@ def _evidence(folder: RunFolder, plan: Plan, records: list[Record]) -> dict[Key,
 
 
 def _cells(
-    plan: Plan, judgement: Judgement, evidence: Mapping[Key, Evidence]
+    plan: Plan, judgement: Judgement, evidence: Mapping[Key, Evidence], day: date | None
 ) -> Iterator[CellValue]:
     rows = {(row.layout, row.arm): row for row in judgement.rows}
     for (layout, arm, job), side in evidence.items():
         row = rows[layout, arm]
+        aside = active(plan, layout, arm, day)
         seen = {m.metric: m for m in measured({job: side}, plan.alpha)}
         gated = plan.gates.get(job, {})
         for name, metric in METRICS.items():
@@ -119,8 +123,9 @@ def _cells(
                 value=None,
                 gated=name in gated,
                 verdict=_verdict(row, job, name),
+                quarantine=row.quarantine or sets_aside(aside, job, name),
             )
-            if broken := _broken(plan, row):
+            if broken := _broken(plan, row, without(row.records, aside)):
                 yield made.model_copy(update={"gap": broken})
             elif metric.unit == "nats":
                 yield from _shift(made, row)
@@ -128,9 +133,9 @@ def _cells(
                 yield _filled(made, side, seen.get(name))
 
 
-def _broken(plan: Plan, row: Row) -> str:
+def _broken(plan: Plan, row: Row, counting: RecordSummary) -> str:
     """Why nothing of an arm on a layout counts, however good its other records; "" if it does."""
-    invalid = next((p for p in row.records.problems if p.status == "invalid"), None)
+    invalid = next((p for p in counting.problems if p.status == "invalid"), None)
     if invalid is not None:
         return f"{invalid.cell} is invalid: {invalid.reason}"
     if plan.require_proof and (row.proof.missing or not row.proof.asked):

@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.gate.model import Verdict
+from pipeline.gate.quarantine import active, without
 from pipeline.history.baselines import select
 from pipeline.history.fingerprint import forbidden_changes, named
 from pipeline.history.judge import Rules, judge_night
-from pipeline.history.model import Acceptance, CellValue, Night, NightJudgement
+from pipeline.history.model import Acceptance, CellValue, Night, NightCheck, NightJudgement
 from pipeline.history.night import Tonight, means_of, read_night
 from pipeline.history.store import History
 from pipeline.records.folder import RunFolder
 from pipeline.records.record import RecordError
 
 _SHOWN = 3
+
+# Of a night that is worse than the margin against a provisional pin, before Holm.
+_MAY_BE_A_STEP = 0.02
 
 
 def refusals(tonight: Tonight, against: NightJudgement, pin: str) -> list[str]:
@@ -36,15 +40,21 @@ def refusals(tonight: Tonight, against: NightJudgement, pin: str) -> list[str]:
     if not against.pin:
         problems.append("there is no pinned baseline yet; the first is made with --pin NAME")
         return problems
-    checks = against.checks
+    checks = [check for check in against.checks if not check.quarantine]
     for word, found in (
         ("regressed", [c for c in checks if c.verdict is Verdict.REGRESSED]),
         ("incomparable", [c for c in checks if c.verdict is Verdict.MISSING]),
         # Else a real step that one night cannot establish would move the baseline towards itself.
         (
             "undecided and worse than the margin",
-            [c for c in checks if c.verdict is Verdict.INCONCLUSIVE and c.beyond],
+            [
+                c
+                for c in checks
+                if c.verdict is Verdict.INCONCLUSIVE and c.beyond and _steps(c, against)
+            ],
         ),
+        # A night that is too good is bogus, or a change that later nights must be held against.
+        ("better by more than the margin", [c for c in checks if c.ahead]),
     ):
         if found:
             told = "; ".join(
@@ -58,11 +68,25 @@ def refusals(tonight: Tonight, against: NightJudgement, pin: str) -> list[str]:
     return problems
 
 
+def _steps(check: NightCheck, against: NightJudgement) -> bool:
+    """Whether a night beyond the margin may be a step.
+
+    A provisional pin is mostly noise: where it was a lucky night, ordinary ones lie beyond the
+    margin, and refusing all of them would leave a baseline of lucky nights only.
+    """
+    provisional = any(one.provisional for one in against.checks)
+    return not provisional or check.p_worse is None or check.p_worse < _MAY_BE_A_STEP
+
+
 def _records(tonight: Tonight) -> list[str]:
     """Failed, invalid and incomplete runs; what this machine cannot run at all is no gap."""
     problems: list[str] = []
     for row in tonight.report.judgement.rows:
-        bad = [p for p in row.records.problems if p.status != "unsupported"]
+        if row.quarantine:
+            continue
+        aside = active(tonight.report.plan, row.layout, row.arm, tonight.day)
+        counting = without(row.records, aside)
+        bad = [p for p in counting.problems if p.status != "unsupported"]
         if not bad:
             continue
         counts = Counter(problem.status for problem in bad)
@@ -75,7 +99,7 @@ def _records(tonight: Tonight) -> list[str]:
     supported = {
         (row.layout, row.arm)
         for row in tonight.report.judgement.rows
-        if row.verdict is not Verdict.UNSUPPORTED
+        if row.verdict is not Verdict.UNSUPPORTED and not row.quarantine
     }
     problems += [
         f"{facts.arm} on {facts.layout}: what it ran with is not known ({facts.gap}), so no later "
@@ -88,8 +112,17 @@ def _records(tonight: Tonight) -> list[str]:
 
 def _own(tonight: Tonight) -> list[str]:
     judgement = tonight.report.judgement
-    if not any(cell.gated and cell.value is not None for cell in tonight.night.cells):
-        return ["nothing that a gate names was measured"]
+    if not any(
+        cell.gated and cell.value is not None and not cell.quarantine
+        for cell in tonight.night.cells
+    ):
+        return ["nothing that a gate names was measured, or all of it is quarantined"]
+    counted = [row for row in judgement.rows if not row.quarantine]
+    if len(counted) < len(judgement.rows) and all(
+        row.verdict in (Verdict.PASS, Verdict.IMPROVED, Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED)
+        for row in counted
+    ):
+        return []  # what is left proves nothing of an arm, and is whole all the same
     alone = len(tonight.report.plan.arms) == 1 and judgement.verdict is Verdict.MISSING
     if judgement.verdict is Verdict.REGRESSED or (
         judgement.verdict is Verdict.MISSING and not alone
@@ -120,16 +153,23 @@ def judge_run(
     Raises:
         RecordError: The run or the history cannot be read, or no pin has the asked name.
     """
+    return judged(folder, history, rules, pin=pin)[1]
+
+
+def judged(
+    folder: RunFolder, history: History, rules: Rules, *, pin: str | None = None
+) -> tuple[Tonight, NightJudgement]:
+    """:func:`judge_run`, with the night that was judged and its run's own report."""
     tonight = read_night(folder, history)
     judgement = _judged(tonight, history, rules, pin)
     history.add_judgement(history.add_night(tonight.night), judgement)
-    return judgement
+    return tonight, judgement
 
 
 def accept_runs(
     folders: Sequence[RunFolder], history: History, rules: Rules, *, pin: str, reason: str, who: str
 ) -> list[Acceptance]:
-    """Make a run a baseline, or several together one pinned baseline; logged, never undone.
+    """Make a run a baseline, or several together one pinned baseline; logged for good.
 
     Raises:
         NotAccepted: One of them may not become one; then none does.
@@ -150,6 +190,36 @@ def accept_runs(
     return history.accept(nights, pin, reason.strip(), who)
 
 
+def withdraw_runs(
+    folders: Sequence[Path], history: History, *, reason: str, who: str
+) -> list[Acceptance]:
+    """Take accepted nights back, by the names of their folders, which may be gone.
+
+    Raises:
+        NotAccepted: No reason is given.
+        RecordError: One of them is no accepted night; then none is withdrawn.
+    """
+    if not reason.strip():
+        raise NotAccepted(["a reason is needed: later readers have nothing else"])
+    nights: list[Night] = []
+    for folder in folders:
+        name = folder.resolve().name
+        known = [
+            night
+            for experiment in history.experiments()
+            for night in history.nights(experiment)
+            if night.run == name
+            and any(
+                accepted.night == night.id and not accepted.withdrawn
+                for accepted in history.acceptances(experiment)
+            )
+        ]
+        if not known:
+            raise RecordError(f"{history.path}: {name} is no accepted night")
+        nights += known
+    return [made for night in nights for made in history.withdraw(night, reason.strip(), who)]
+
+
 def _unlike(first: Night, other: Night, rules: Rules) -> list[str]:
     """Runs of one pinned baseline must be comparable with each other."""
     return [
@@ -165,8 +235,8 @@ def _unlike(first: Night, other: Night, rules: Rules) -> list[str]:
 def _judged(tonight: Tonight, history: History, rules: Rules, pin: str | None) -> NightJudgement:
     experiment = tonight.night.experiment
     acceptances = history.acceptances(experiment)
-    if pin is not None and pin not in {accepted.pin for accepted in acceptances if accepted.pin}:
-        names = sorted({accepted.pin for accepted in acceptances if accepted.pin})
+    names = sorted({one.pin for one in acceptances if one.pin and not one.withdrawn})
+    if pin is not None and pin not in names:
         raise RecordError(
             f"{history.path}: no pinned baseline {pin!r} of {experiment}; there are: "
             f"{', '.join(names) or 'none'}"

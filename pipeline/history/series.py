@@ -224,8 +224,9 @@ def _point(
         for check in (judged.checks if judged is not None else [])
         if (check.layout, check.arm, check.job, check.metric) == key
     ]
-    verdict = worst(check.verdict for check in checks) if checks else None
-    mine = [accepted for accepted in acceptances if accepted.night == night.id]
+    counted = [check for check in checks if not check.quarantine] or checks
+    verdict = worst(check.verdict for check in counted) if counted else None
+    mine = [one for one in acceptances if one.night == night.id and not one.withdrawn]
     return Point(
         run=night.run,
         started_at=night.started_at,
@@ -234,7 +235,9 @@ def _point(
         interval=cell.interval,
         gap=cell.gap,
         verdict=verdict,
-        reason=next((check.reason for check in checks if check.verdict is verdict), ""),
+        reason=next(
+            (one.quarantine or one.reason for one in counted if one.verdict is verdict), ""
+        ),
         accepted=bool(mine),
         pin=", ".join(accepted.pin for accepted in mine if accepted.pin),
     )

@@ -27,7 +27,11 @@ def judgement_lines(judgement: NightJudgement) -> Iterator[str]:
     for check in judgement.checks:
         if check.verdict is Verdict.PASS:
             continue
-        yield f"{MARKS[check.verdict]} {check.verdict.value}: {check_name(check)}: {check.reason}"
+        aside = f"{check.quarantine}: found " if check.quarantine else ""
+        yield (
+            f"{MARKS[check.verdict]} {aside}{check.verdict.value}: {check_name(check)}: "
+            f"{check.reason}"
+        )
         if check.verdict is Verdict.REGRESSED and check.changed:
             yield f"    changed since {check.nights[-1]}: {named(check.changed)}"
     passed = sum(check.verdict is Verdict.PASS for check in judgement.checks)
@@ -122,6 +126,12 @@ def show_history(shown: list[Shown], out: Console) -> None:
                 f"{one.runs.get(accepted.night, accepted.night)}, {accepted.reason}",
                 markup=False,
             )
+            if accepted.withdrawn:
+                out.print(
+                    f"    withdrawn {accepted.withdrawn_at[:16]} by {accepted.withdrawn_by}: "
+                    f"{accepted.withdrawn}",
+                    markup=False,
+                )
 
 
 def bad_text(bad: Bad) -> str:

@@ -22,7 +22,9 @@ _M = TypeVar("_M", bound=BaseModel)
 
 # History of the file's format (PRAGMA user_version):
 # 1: first form.
-SCHEMA_VERSION = 1
+# 2: withdrawals. A file of version 1 is read as it is, and becomes one of 2 with the next write.
+SCHEMA_VERSION = 2
+_READ = (1, 2)
 
 # "servegate" is no registered id; this one tells the file from any other SQLite database.
 _APPLICATION_ID = 0x5356_4754
@@ -47,12 +49,22 @@ CREATE TABLE judgements (
   judged_at TEXT NOT NULL, verdict TEXT NOT NULL, document TEXT NOT NULL
 )""",
 )
-_APPEND_ONLY = tuple(
-    f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} BEGIN "
-    f"SELECT RAISE(ABORT, 'the history is append-only'); END"
-    for table in ("nights", "acceptances", "judgements")
-    for verb in ("UPDATE", "DELETE")
-)
+_WITHDRAWALS = """
+CREATE TABLE withdrawals (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  acceptance INTEGER NOT NULL UNIQUE REFERENCES acceptances (id), reason TEXT NOT NULL,
+  withdrawn_by TEXT NOT NULL, withdrawn_at TEXT NOT NULL
+)"""
+
+
+def _append_only(*tables: str) -> list[str]:
+    return [
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} BEGIN "
+        f"SELECT RAISE(ABORT, 'the history is append-only'); END"
+        for table in tables
+        for verb in ("UPDATE", "DELETE")
+    ]
+
 
 # Longer than any writer holds the file: each writes a few rows.
 _WAIT_S = 60.0
@@ -77,11 +89,11 @@ class History:
 
     def add_night(self, night: Night) -> Night:
         """Add a night; one that is there with the same content is given back as it is."""
-        digest = hashlib.sha256(
-            json.dumps(
-                night.model_dump(mode="json", exclude={"id", "digest", "folder"}), sort_keys=True
-            ).encode()
-        ).hexdigest()
+        content = night.model_dump(mode="json", exclude={"id", "digest", "folder"})
+        for cell in content["cells"]:
+            if not cell["quarantine"]:  # nights of before there was such a key stay the same
+                del cell["quarantine"]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         made = night.model_copy(update={"id": 0, "digest": digest})
         with self._write() as base:
             base.execute(
@@ -137,6 +149,35 @@ class History:
                 )
         return made
 
+    def withdraw(self, night: Night, reason: str, who: str) -> list[Acceptance]:
+        """Log that a night is no baseline any more, whatever it was accepted as.
+
+        A pin of several nights is whole or does not count: without one of them the pin before it
+        counts again. Its other nights stay accepted.
+
+        Returns:
+            What was withdrawn.
+
+        Raises:
+            RecordError: The night is no baseline.
+        """
+        standing = [
+            accepted
+            for accepted in self.acceptances(night.experiment)
+            if accepted.night == night.id and not accepted.withdrawn
+        ]
+        if not standing:
+            raise RecordError(f"{self.path}: {night.run} is no baseline, so nothing is withdrawn")
+        now = _now()
+        with self._write() as base:
+            base.executemany(
+                "INSERT INTO withdrawals (acceptance, reason, withdrawn_by, withdrawn_at) "
+                "VALUES (?, ?, ?, ?)",
+                [(accepted.id, reason, who, now) for accepted in standing],
+            )
+        withdrawal = {"withdrawn": reason, "withdrawn_by": who, "withdrawn_at": now}
+        return [accepted.model_copy(update=withdrawal) for accepted in standing]
+
     def add_judgement(self, night: Night, judgement: NightJudgement) -> None:
         """Log what the accepted nights said of a night."""
         with self._write() as base:
@@ -162,16 +203,33 @@ class History:
         return sorted(newest.values(), key=lambda night: (night.started_at, night.id))
 
     def acceptances(self, experiment: str) -> list[Acceptance]:
-        """Every acceptance of an experiment, in the order in which they were made."""
+        """Every acceptance of an experiment, the withdrawn ones too, in the order of time."""
+        withdrawn = {
+            acceptance: {"withdrawn": reason, "withdrawn_by": who, "withdrawn_at": at}
+            for acceptance, reason, who, at in self._withdrawals()
+        }
         return [
             Acceptance(
-                id=number, night=night, pin=pin, reason=reason, accepted_by=who, accepted_at=at
+                id=number,
+                night=night,
+                pin=pin,
+                reason=reason,
+                accepted_by=who,
+                accepted_at=at,
+                **withdrawn.get(number, {}),
             )
             for number, night, pin, reason, who, at in self._rows(
                 "SELECT id, night, pin, reason, accepted_by, accepted_at FROM acceptances "
                 "WHERE experiment = ? ORDER BY id",
                 experiment,
             )
+        ]
+
+    def _withdrawals(self) -> list[tuple[Any, ...]]:
+        if not [*self._rows("SELECT 1 FROM sqlite_master WHERE name = 'withdrawals'")]:
+            return []
+        return [
+            *self._rows("SELECT acceptance, reason, withdrawn_by, withdrawn_at FROM withdrawals")
         ]
 
     def judgements(self, experiment: str) -> list[Judged]:
@@ -221,6 +279,7 @@ class History:
             with closing(self._open()) as base:
                 base.execute("BEGIN IMMEDIATE")
                 try:
+                    _upgrade(base)
                     yield base
                 except BaseException:
                     base.execute("ROLLBACK")
@@ -236,7 +295,7 @@ class History:
             base.execute("PRAGMA synchronous = FULL")
             if _version(base) == 0:
                 _create(base)
-            if (found := _version(base)) != SCHEMA_VERSION:
+            if (found := _version(base)) not in _READ:
                 raise RecordError(
                     f"{self.path}: has schema version {found}; this servegate reads "
                     f"{SCHEMA_VERSION}"
@@ -264,11 +323,20 @@ def _create(base: sqlite3.Connection) -> None:
         if strangers:
             base.execute("ROLLBACK")
             raise sqlite3.DatabaseError("it has tables of something else")
-        for statement in (*_TABLES, *_APPEND_ONLY):
+        for statement in (*_TABLES, *_append_only("nights", "acceptances", "judgements")):
             base.execute(statement)
         base.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        base.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        base.execute("PRAGMA user_version = 1")
+        _upgrade(base)
     base.execute("COMMIT")
+
+
+def _upgrade(base: sqlite3.Connection) -> None:
+    """Add what a file of an earlier version has not, inside the writer's transaction."""
+    if _version(base) == 1:
+        for statement in (_WITHDRAWALS, *_append_only("withdrawals")):
+            base.execute(statement)
+        base.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _taken(night: Night, pin: str) -> str:
@@ -277,7 +345,7 @@ def _taken(night: Night, pin: str) -> str:
             f"there is a pinned baseline {pin!r} of {night.experiment} already; a pin never "
             f"moves, so give another name"
         )
-    return f"{night.run} is a rolling baseline already"
+    return f"{night.run} is a rolling baseline already, or was one and is withdrawn"
 
 
 def _now() -> str:

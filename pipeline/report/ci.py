@@ -11,11 +11,11 @@ from pipeline.gate.model import Check, Judgement, Row, Verdict
 from pipeline.gate.rows import gate_name
 
 # GitHub shows at most ten annotations of each kind for a step, and drops the rest in silence.
-_MOST = 10
+MOST = 10
 
 # Workflow commands of docs.github.com/actions: error, warning, notice. Whatever is no pass and no
 # plain regression is a warning, since servegate cannot vouch for it and ends with 3.
-_COMMANDS = {
+COMMANDS = {
     Verdict.REGRESSED: "error",
     Verdict.INCONCLUSIVE: "warning",
     Verdict.MISSING: "warning",
@@ -29,16 +29,16 @@ def annotation_lines(judgement: Judgement) -> list[str]:
     A run that is no pass without a row to say why still has its own.
     """
     made = []
-    overall = _COMMANDS.get(judgement.verdict)
+    overall = COMMANDS.get(judgement.verdict)
     if overall is not None:
-        made.append(_command(overall, f"servegate: {judgement.verdict.value}", judgement.reason))
+        made.append(command(overall, f"servegate: {judgement.verdict.value}", judgement.reason))
     counts: dict[str, int] = {overall: 1} if overall is not None else {}
     for row in judgement.rows:
-        command = "notice" if row.quarantine else _COMMANDS.get(row.verdict)
-        if command is None or counts.get(command, 0) >= _MOST:
+        name = "notice" if row.quarantine else COMMANDS.get(row.verdict)
+        if name is None or counts.get(name, 0) >= MOST:
             continue
-        counts[command] = counts.get(command, 0) + 1
-        made.append(_command(command, _title(row), _told(row)))
+        counts[name] = counts.get(name, 0) + 1
+        made.append(command(name, _title(row), _told(row)))
     return made
 
 
@@ -52,12 +52,15 @@ def _told(row: Row) -> str:
     return "\n".join([*told, *row.reasons]) or row.verdict.value
 
 
-def _command(command: str, title: str, text: str) -> str:
-    """Escaped as actions/toolkit does: properties take two characters more than the message."""
+def command(name: str, title: str, text: str) -> str:
+    """One workflow command, escaped as actions/toolkit does.
+
+    Properties take two characters more than the message.
+    """
     message = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    name = title.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    name = name.replace(":", "%3A").replace(",", "%2C")
-    return f"::{command} title={name}::{message}"
+    head = title.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    head = head.replace(":", "%3A").replace(",", "%2C")
+    return f"::{name} title={head}::{message}"
 
 
 def summary(markdown: str) -> str:
@@ -84,7 +87,7 @@ _ELEMENTS = {
 }
 
 
-class _Case(NamedTuple):
+class Case(NamedTuple):
     """One test case."""
 
     name: str
@@ -104,12 +107,20 @@ def junit_xml(judgement: Judgement, experiment: str) -> str:
         judgement: What the run shows.
         experiment: Its name.
     """
-    suites = [
-        _suite(f"{experiment} {name}", [case for row in rows for case in _cases(row, experiment)])
+    whole = Case("verdict", experiment, judgement.verdict, judgement.reason)
+    return document([*own_suites(judgement, experiment), suite(experiment, [whole])])
+
+
+def own_suites(judgement: Judgement, experiment: str) -> list[ET.Element]:
+    """A suite for each layout of a run, without one for the run as a whole."""
+    return [
+        suite(f"{experiment} {name}", [case for row in rows for case in _cases(row, experiment)])
         for name, rows in _by_layout(judgement.rows)
     ]
-    whole = _Case("verdict", experiment, judgement.verdict, judgement.reason)
-    suites.append(_suite(experiment, [whole]))
+
+
+def document(suites: Sequence[ET.Element]) -> str:
+    """The whole file."""
     root = ET.Element("testsuites", {"name": "servegate", **_totals(suites)})
     root.extend(suites)
     ET.indent(root)
@@ -122,27 +133,28 @@ def _by_layout(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return [(name, [row for row in rows if str(row.layout) == name]) for name in names]
 
 
-def _cases(row: Row, experiment: str) -> list[_Case]:
+def _cases(row: Row, experiment: str) -> list[Case]:
     group = f"{experiment}.{row.layout}.{row.arm}"
     made = [_of_check(check, group, row) for check in row.checks if check.verdict is not None]
     reasons = "; ".join(row.reasons)
-    return [*made, _Case("row", group, row.verdict, reasons, row.quarantine)]
+    return [*made, Case("row", group, row.verdict, reasons, row.quarantine)]
 
 
-def _of_check(check: Check, group: str, row: Row) -> _Case:
+def _of_check(check: Check, group: str, row: Row) -> Case:
     assert check.verdict is not None
     unsupported = row.verdict is Verdict.UNSUPPORTED
     verdict = Verdict.UNSUPPORTED if unsupported else check.verdict
     aside = row.quarantine or check.quarantine
     unit = METRICS[check.metric].unit
     name = gate_name(check) + (f" ({unit})" if unit else "")
-    return _Case(name, group, verdict, check.reason, aside)
+    return Case(name, group, verdict, check.reason, aside)
 
 
-def _suite(name: str, cases: Sequence[_Case]) -> ET.Element:
-    suite = ET.Element("testsuite", {"name": name})
+def suite(name: str, cases: Sequence[Case]) -> ET.Element:
+    """One suite of cases, with its counts."""
+    made_suite = ET.Element("testsuite", {"name": name})
     for case in cases:
-        made = ET.SubElement(suite, "testcase", {"classname": case.group, "name": case.name})
+        made = ET.SubElement(made_suite, "testcase", {"classname": case.group, "name": case.name})
         element = "skipped" if case.aside else _ELEMENTS.get(case.verdict)
         if element is not None:
             kind = "quarantined" if case.aside else case.verdict.value
@@ -151,12 +163,12 @@ def _suite(name: str, cases: Sequence[_Case]) -> ET.Element:
             ET.SubElement(made, element, {"type": kind, "message": message})
     counts = {
         "tests": len(cases),
-        "failures": len(suite.findall("testcase/failure")),
-        "errors": len(suite.findall("testcase/error")),
-        "skipped": len(suite.findall("testcase/skipped")),
+        "failures": len(made_suite.findall("testcase/failure")),
+        "errors": len(made_suite.findall("testcase/error")),
+        "skipped": len(made_suite.findall("testcase/skipped")),
     }
-    suite.attrib.update({key: str(value) for key, value in counts.items()})
-    return suite
+    made_suite.attrib.update({key: str(value) for key, value in counts.items()})
+    return made_suite
 
 
 def _totals(suites: Sequence[ET.Element]) -> dict[str, str]:
