@@ -19,6 +19,7 @@ from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.nights import (
     NightSpread,
     forecast,
+    night_bounds,
     night_difference,
     night_spread,
     pin_outlook,
@@ -76,12 +77,12 @@ def by_nights(
     margin = _allowed(check.margin or 0.0, ratio=logs, lower_is_better=True)
     usable = _without_outlying([series(part) for part in stretches], margin)
     least = _least(cell, stretches, key, check.margin or 0.0, logs=logs)
-    spread = night_spread(usable, least, margin)
+    spread = night_spread(usable, least, margin, provisional=check.provisional)
     base, order = _without_outlying([series(nights)], margin)[0]
     tonight = np.array(_scaled(cell.value, logs=logs))
     pinned = check.baseline == "pinned"
     outlook = pin_outlook(base, order, len(known)) if pinned else forecast(base, order, len(known))
-    seen = night_difference(tonight, outlook, spread, alpha)
+    seen = night_difference(tonight, outlook, spread)
     level = float(tonight - seen.difference)
     update: dict[str, object] = {
         "value": cell.value,
@@ -91,15 +92,16 @@ def by_nights(
         "method": _method(spread, int(np.isnan(base).sum()), logs=logs),
     }
     if spread.nights >= 2:
+        lower, upper = night_bounds(tonight, outlook, spread, alpha)
         careful = seen
         if pinned:
             chosen = pin_outlook(base, order, len(known), chosen=True)
-            careful = night_difference(tonight, chosen, spread, alpha)
+            careful = night_difference(tonight, chosen, spread)
         worse, better = careful.p_higher, seen.p_lower
         if METRICS[cell.metric].better != "lower":
             worse, better = careful.p_lower, seen.p_higher
         update |= {
-            "interval": _bounds((float(seen.lower), float(seen.upper)), logs=logs),
+            "interval": _bounds((float(lower), float(upper)), logs=logs),
             "p_worse": float(worse),
             "p_better": float(better),
         }

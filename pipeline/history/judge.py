@@ -123,7 +123,7 @@ def _check(
         metric=cell.metric,
         baseline="pinned" if pinned else "rolling",
         name=baselines.pin if pinned else "",
-        provisional=pinned and 0 < len(nights) < FIRM_PIN,
+        provisional=0 < len(baselines.pinned) < FIRM_PIN,
         quarantine=cell.quarantine,
         measure="ratio" if ratio else "difference",
         margin=tonight.report.plan.gates[cell.job][cell.metric].margin,

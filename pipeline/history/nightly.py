@@ -20,7 +20,7 @@ from pipeline.records.record import RecordError
 _SHOWN = 3
 
 # Of a night that is worse than the margin against a provisional pin, before Holm.
-_MAY_BE_A_STEP = 0.02
+MAY_BE_A_STEP = 0.02
 
 
 def refusals(tonight: Tonight, against: NightJudgement, pin: str) -> list[str]:
@@ -47,11 +47,7 @@ def refusals(tonight: Tonight, against: NightJudgement, pin: str) -> list[str]:
         # Else a real step that one night cannot establish would move the baseline towards itself.
         (
             "undecided and worse than the margin",
-            [
-                c
-                for c in checks
-                if c.verdict is Verdict.INCONCLUSIVE and c.beyond and _steps(c, against)
-            ],
+            [c for c in checks if c.verdict is Verdict.INCONCLUSIVE and c.beyond and _steps(c)],
         ),
         # A night that is too good is bogus, or a change that later nights must be held against.
         ("better by more than the margin", [c for c in checks if c.ahead]),
@@ -68,14 +64,13 @@ def refusals(tonight: Tonight, against: NightJudgement, pin: str) -> list[str]:
     return problems
 
 
-def _steps(check: NightCheck, against: NightJudgement) -> bool:
+def _steps(check: NightCheck) -> bool:
     """Whether a night beyond the margin may be a step.
 
     A provisional pin is mostly noise: where it was a lucky night, ordinary ones lie beyond the
     margin, and refusing all of them would leave a baseline of lucky nights only.
     """
-    provisional = any(one.provisional for one in against.checks)
-    return not provisional or check.p_worse is None or check.p_worse < _MAY_BE_A_STEP
+    return not check.provisional or check.p_worse is None or check.p_worse < MAY_BE_A_STEP
 
 
 def _records(tonight: Tonight) -> list[str]:

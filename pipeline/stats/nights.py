@@ -15,6 +15,7 @@ __all__ = [
     "NightSpread",
     "Outlook",
     "forecast",
+    "night_bounds",
     "night_difference",
     "night_spread",
     "pin_outlook",
@@ -31,7 +32,7 @@ from noise, and is found too late."""
 _LEAST_FOR_LINE = 6
 
 # What is assumed of the spread until the nights themselves have four degrees of freedom.
-_ASSUMED_DF, _ASSUMED_OF_MARGIN = 4.0, 1 / 6
+_ASSUMED_DF, _ASSUMED_OF_MARGIN, _ASSUMED_IF_PROVISIONAL = 4.0, 1 / 6, 1 / 3
 
 # A night beyond the margin and so many robust standard deviations from the median is no sample of
 # how nights differ. 1.4826: median absolute deviation to standard deviation, of a normal.
@@ -166,15 +167,11 @@ class NightDifference:
 
     Attributes:
         difference: The estimate.
-        lower: Lower bound, with the asked error rate.
-        upper: Upper bound, with the asked error rate.
         p_higher: One-sided p-value of "tonight is not higher".
         p_lower: One-sided p-value of "tonight is not lower".
     """
 
     difference: _Array
-    lower: _Array
-    upper: _Array
     p_higher: _Array
     p_lower: _Array
 
@@ -202,7 +199,11 @@ def typical(values: _Array, margin: float) -> npt.NDArray[np.bool_]:
 
 
 def night_spread(
-    parts: Sequence[tuple[_Array, npt.NDArray[np.int64]]], least: float, margin: float
+    parts: Sequence[tuple[_Array, npt.NDArray[np.int64]]],
+    least: float,
+    margin: float,
+    *,
+    provisional: bool = False,
 ) -> NightSpread:
     """Variance and correlation of nights, from nights without a deliberate change.
 
@@ -218,7 +219,10 @@ def night_spread(
             where a night has none, and the nights' running numbers, of shape (nights,).
         least: What the standard deviation is never taken to be below.
         margin: The gate's margin, in the values' unit.
+        provisional: Whether the nights begin with a pin of fewer than three: then a third of the
+            margin is assumed, since what they begin with may be a lucky night.
     """
+    share = _ASSUMED_IF_PROVISIONAL if provisional else _ASSUMED_OF_MARGIN
     fits = [_line(values, numbers) for values, numbers in parts if values.shape[-1]]
     if not fits:
         one = np.ones(len(CORRELATIONS))
@@ -231,7 +235,7 @@ def night_spread(
     nights = sum((fit.nights for fit in fits), start=np.zeros((), dtype=np.int64))
     own = sum((fit.df for fit in fits), start=np.zeros(()))
     df = np.maximum(own, _ASSUMED_DF)
-    squares = (df - own) * (_ASSUMED_OF_MARGIN * margin) ** 2 + sum(fit.squares for fit in fits)
+    squares = (df - own) * (share * margin) ** 2 + sum(fit.squares for fit in fits)
     variances = np.maximum(squares / df, least**2)
     logs = -0.5 * sum(fit.log_determinants for fit in fits) - 0.5 * df * np.log(variances)
     weights = np.exp(logs - logs.max(-1, keepdims=True))
@@ -293,32 +297,32 @@ def pin_outlook(
     return Outlook(level=np.broadcast_to(level, ratio.shape), ratio=ratio)
 
 
-def night_difference(
-    tonight: _Array, outlook: Outlook, spread: NightSpread, alpha: float
-) -> NightDifference:
+def night_difference(tonight: _Array, outlook: Outlook, spread: NightSpread) -> NightDifference:
     """Hold one night against what its baseline lets one expect, by Student's t.
 
-    P-values and bounds are of the mixture of the correlations, with the spread's weights.
+    P-values are of the mixture of the correlations, with the spread's weights.
 
     Args:
         tonight: Tonight's value, shape (...).
         outlook: The baseline's.
         spread: How far nights lie apart.
-        alpha: Error rate of each bound.
     """
     errors = np.sqrt(spread.variances * outlook.ratio)
     away = (np.asarray(tonight)[..., None] - outlook.level) / errors
-
-    def bound(share: float) -> _Array:
-        return np.asarray(tonight) - _quantile(outlook.level, errors, spread, share)
-
     return NightDifference(
         difference=tonight - (spread.weights * outlook.level).sum(-1),
-        lower=bound(1 - alpha),
-        upper=bound(alpha),
         p_higher=(spread.weights * stdtr(spread.df, -away)).sum(-1),
         p_lower=(spread.weights * stdtr(spread.df, away)).sum(-1),
     )
+
+
+def night_bounds(
+    tonight: _Array, outlook: Outlook, spread: NightSpread, alpha: float
+) -> tuple[_Array, _Array]:
+    """Lower and upper bound of :func:`night_difference`, each with the error rate alpha."""
+    errors = np.sqrt(spread.variances * outlook.ratio)
+    high, low = (_quantile(outlook.level, errors, spread, share) for share in (1 - alpha, alpha))
+    return tonight - high, tonight - low
 
 
 def _quantile(level: _Array, errors: _Array, spread: NightSpread, share: float) -> _Array:
@@ -326,8 +330,9 @@ def _quantile(level: _Array, errors: _Array, spread: NightSpread, share: float) 
     each = level + stdtrit(spread.df, share) * errors
     low, high = each.min(-1), each.max(-1)
     for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        below = stdtr(spread.df, (middle[..., None] - level) / errors)
+        half = (low + high) / 2
+        below = stdtr(spread.df, (half[..., None] - level) / errors)
         less = (spread.weights * below).sum(-1) < share
-        low, high = np.where(less, middle, low), np.where(less, high, middle)
-    return (low + high) / 2
+        low, high = np.where(less, half, low), np.where(less, high, half)
+    middle: _Array = (low + high) / 2
+    return middle

@@ -56,7 +56,6 @@ def test_gate_against_history_is_one_document_and_its_exit_code(run: Path, tmp_p
     [
         (["--pin", "release"], "--pin, --may-change and --history are for --against-history"),
         (["--against-history", "--may-change", "machine"], "Invalid value for '--may-change'"),
-        (["--against-history", "--github"], "--junit and --github tell of a run's own gate"),
         (["--against-history", "--pin", "x"], "no pinned baseline 'x'"),
     ],
 )

@@ -48,7 +48,7 @@ def test_a_shift_of_logprobs_is_judged_as_it_is_not_as_a_ratio(
     base = nights("logprob_shift", SHIFTS)
     open_ = check("logprob_shift", 0.02, "difference")
     made = by_nights(open_, cell("logprob_shift", tonight), base, [base], 0.05)
-    assert made.estimate == pytest.approx(tonight - sum(SHIFTS) / 8)
+    assert made.estimate == pytest.approx(tonight - sum(SHIFTS) / 8, abs=3e-4)
     assert made.p_worse is not None
     assert decided(made, made.p_worse, 0.005).verdict is verdict
 
@@ -56,7 +56,7 @@ def test_a_shift_of_logprobs_is_judged_as_it_is_not_as_a_ratio(
 def test_throughput_is_worse_when_it_is_less() -> None:
     values = [100.0, 100.3, 99.8, 100.1, 99.9, 100.2, 100.0, 99.9]
     base = nights("output_throughput", values)
-    for tonight, verdict in ((92.0, Verdict.REGRESSED), (108.0, Verdict.PASS)):
+    for tonight, verdict in ((92.0, Verdict.REGRESSED), (108.0, Verdict.IMPROVED)):
         made = by_nights(
             check("output_throughput", 0.03, "ratio"), cell("output_throughput", tonight),
             base, [base], 0.05,
@@ -111,4 +111,4 @@ def test_more_errors_are_worse() -> None:
     assert decided(made, made.p_worse, 0.005).verdict is Verdict.REGRESSED
     back = by_scores(check("error_rate", 0.02, "difference"), low, [high], 0.05)
     assert back.p_worse is not None
-    assert decided(back, back.p_worse, 0.005).verdict is Verdict.PASS
+    assert decided(back, back.p_worse, 0.005).verdict is Verdict.IMPROVED

@@ -93,7 +93,7 @@ def test_a_faster_arm_is_no_alarm_whatever_the_direction_of_its_metric(tmp_path:
     for night, factor in ((8, 1.1), (9, 0.9)):
         folder = make_night(night, tmp_path, plan=plan, speed=lambda *_, f=factor: f)
         verdicts[factor] = judge(store, folder).verdict
-    assert verdicts == {1.1: Verdict.PASS, 0.9: Verdict.REGRESSED}
+    assert verdicts == {1.1: Verdict.IMPROVED, 0.9: Verdict.REGRESSED}
 
 
 def test_established_but_within_the_margin_is_no_regression(

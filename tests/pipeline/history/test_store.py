@@ -107,7 +107,7 @@ def test_a_file_of_another_version_or_kind_is_refused(tmp_path: Path) -> None:
     base = sqlite3.connect(newer.path)
     base.execute("PRAGMA user_version = 9")
     base.close()
-    with pytest.raises(RecordError, match="schema version 9; this servegate reads 1"):
+    with pytest.raises(RecordError, match="schema version 9; this servegate reads 2"):
         newer.nights("made-up")
     other = tmp_path / "other.sqlite"
     base = sqlite3.connect(other)
