@@ -45,7 +45,7 @@ class Nights:
         values: Logarithms of a latency, shape (lines, nights).
         pinned: Which nights are the pin, same shape.
         first: The first night that is judged.
-        accepted_anyway: A night that is a baseline whatever the rule says (an old history); -1: none.
+        accepted_anyway: A night that is a baseline whatever the rule says; -1: none.
     """
 
     values: _Array
