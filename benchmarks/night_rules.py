@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.history.baselines import FIRM_PIN, ROLLING_NIGHTS
-from pipeline.history.judge import ALARM
+from pipeline.history.judge import ALARM, OF_PROVISIONAL
 from pipeline.history.nightly import MAY_BE_A_STEP
 from pipeline.history.series import shifts
 from pipeline.stats.nights import (
@@ -118,6 +118,7 @@ def servegate(lines: Nights, margin: float) -> _Mask:
     begin = lines.pinned[:, : lines.first]
     of_pin = np.where(begin, lines.values[:, : lines.first], np.nan)
     provisional = int(begin[0].sum()) < FIRM_PIN
+    alarm = ALARM * (OF_PROVISIONAL if provisional else 1)
     red = np.zeros((len(accepted), len(numbers) - lines.first), dtype=np.bool_)
     for night in range(lines.first, len(numbers)):
         tonight, before = lines.values[:, night], accepted[:, :night]
@@ -139,7 +140,7 @@ def servegate(lines: Nights, margin: float) -> _Mask:
             seen = night_difference(tonight, outlook, spread)
             p_worse = np.where(spread.nights < 2, 1.0, seen.p_higher)
             worse = seen.difference > allowed
-            red[:, night - lines.first] |= worse & (p_worse < ALARM)
+            red[:, night - lines.first] |= worse & (p_worse < alarm)
             step = (p_worse < MAY_BE_A_STEP) | (spread.nights < 2) if provisional else True
             refused |= (worse & step) | (seen.difference < -allowed)
         accepted[:, night] = ~refused | (night == lines.accepted_anyway)

@@ -281,10 +281,10 @@ OTHERS: tuple[tuple[str, Rule, float], ...] = (
 )
 
 
-def _nights(one: Setting, lines: int, nights: int, **fault: float | int) -> Nights:
+def _nights(one: Setting, lines: int, nights: int, *, stepped: bool = False) -> Nights:
     return simulated(
         1, lines, nights, one.sd, correlation=one.correlation, pin=one.pin, chosen=one.chosen,
-        bogus=one.bogus, **fault,
+        bogus=one.bogus, step_at=BEFORE if stepped else None, step=STEP,
     )  # fmt: skip
 
 
@@ -301,9 +301,9 @@ def many_lines(lines: int) -> bool:
         told = ", ".join(f"{name} {rule(few, at).mean():.1%}" for name, rule, at in OTHERS)
         print(f"no change, {one.name}: {red:.2%} red (limit {RED:.0%}); {told}")
     for one, limit in STEPPED:
-        share = _in_time(servegate, _nights(one, lines, BEFORE + WITHIN, step_at=BEFORE, step=STEP))
+        share = _in_time(servegate, _nights(one, lines, BEFORE + WITHIN, stepped=True))
         holds &= share >= limit
-        few = _nights(one, OTHERS_LINES, BEFORE + WITHIN, step_at=BEFORE, step=STEP)
+        few = _nights(one, OTHERS_LINES, BEFORE + WITHIN, stepped=True)
         told = ", ".join(f"{name} {_in_time(rule, few, at):.0%}" for name, rule, at in OTHERS)
         print(
             f"step of {STEP:.0%}, {one.name}: {share:.1%} within {WITHIN} nights (limit "

@@ -15,11 +15,14 @@ from pipeline.history.model import CellValue, Night, NightCheck, NightJudgement
 from pipeline.history.night import Tonight
 from pipeline.stats import holm
 
-__all__ = ["ALARM", "Rules", "check_name", "judge_night"]
+__all__ = ["ALARM", "OF_PROVISIONAL", "Rules", "check_name", "judge_night"]
 
 ALARM = 0.0025
 """Two baselines, each with this chance of a false alarm a night. Half of what 1 % would leave: the
 rest is spent by baselines of which worse nights were kept out."""
+
+OF_PROVISIONAL = 0.5
+"""Share of that chance while the pin is provisional: it may be the luckiest of many nights."""
 
 _NAMED = 4
 
@@ -255,7 +258,8 @@ def _after_holm(checks: Sequence[NightCheck], alarm: float) -> list[NightCheck]:
         better = holm([_or_one(checks[index].p_better) for index in family])
         for index, p_worse, p_better in zip(family, worse, better, strict=True):
             check = checks[index].model_copy(update={"p_better": p_better})
-            made[index] = decided(check, p_worse, alarm).model_copy(
+            allowed = alarm * (OF_PROVISIONAL if check.provisional else 1)
+            made[index] = decided(check, p_worse, allowed).model_copy(
                 update={"p_better": checks[index].p_better}
             )
     return made

@@ -20,7 +20,7 @@ from pipeline.records.record import RecordError
 _SHOWN = 3
 
 # Of a night that is worse than the margin against a provisional pin, before Holm.
-MAY_BE_A_STEP = 0.02
+MAY_BE_A_STEP = 0.01
 
 
 def refusals(tonight: Tonight, against: NightJudgement, pin: str) -> list[str]:
