@@ -21,7 +21,7 @@ ALARM = 0.0025
 """Two baselines, each with this chance of a false alarm a night. Half of what 1 % would leave: the
 rest is spent by baselines of which worse nights were kept out."""
 
-OF_PROVISIONAL = 0.5
+OF_PROVISIONAL = 0.6
 """Share of that chance while the pin is provisional: it may be the luckiest of many nights."""
 
 _NAMED = 4
