@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pipeline.compare.benchmarks import DEFAULT_METRICS, LoadComparison, compare_loads
 from pipeline.compare.comparison import Comparison, Rules, judge_sides
+from pipeline.compare.content import NothingToCompare, matched
 from pipeline.compare.given import Given, read_given
-from pipeline.compare.sides import NothingToCompare, Side, matched
+from pipeline.compare.sides import Side
 
 __all__ = [
     "DEFAULT_METRICS",

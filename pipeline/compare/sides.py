@@ -12,7 +12,6 @@ from typing import Any
 from evals.accuracy.answer_set import AnswerSet, QuestionText, question_text
 from evals.job import Answer
 from evals.told_settings import flat, told
-from pipeline.compare.content import share_questions
 from pipeline.gate.evidence import problem_of
 from pipeline.records.folder import RunFolder
 from pipeline.records.record import Record, read_answers
@@ -150,69 +149,3 @@ def _answers(
             return [], f"{cell}: {reason}"
         found += read_answers(run.launch(record.launch).cell(record.job).root)
     return found, ""
-
-
-class NothingToCompare(ValueError):
-    """No two sides belong together; the message says what each folder has."""
-
-
-def matched(
-    references: Sequence[Side],
-    others: Sequence[Side],
-    *,
-    reference_arm: str | None,
-    arm: str | None,
-) -> list[tuple[Side, Side]]:
-    """Pairs of the same benchmark, layout and arm; a folder without layouts and arms fits all.
-
-    Args:
-        references: Of the first folder.
-        others: Of the second.
-        reference_arm: Only this arm of the first; with it, or with `arm`, names need not be alike.
-        arm: Only this arm of the second.
-
-    Raises:
-        NothingToCompare: There is no such pair.
-    """
-    chosen = reference_arm is not None or arm is not None
-    left = [side for side in references if reference_arm in (None, side.arm)]
-    right = [side for side in others if arm in (None, side.arm)]
-    pairs = [
-        (one, other)
-        for one in left
-        for other in right
-        if _asked_alike(one, other)
-        and (one.job == other.job or not (one.arm and other.arm))
-        and _alike(one.layout, other.layout)
-        and (chosen or _alike(one.arm, other.arm))
-    ]
-    if not pairs:
-        raise NothingToCompare(
-            "no two sides ask the same benchmark on the same layout"
-            f"{'' if chosen else ' with the same arm (--reference-arm and --arm name others)'}; "
-            f"the first has {_told(left)}, the second {_told(right)}"
-        )
-    return pairs
-
-
-def _asked_alike(one: Side, other: Side) -> bool:
-    """The same benchmark; two evaluators may call it differently, so there questions count.
-
-    Where one evaluator marked its answers in several ways, each way is compared with itself; with
-    another evaluator's answers, which are marked anew, only once.
-    """
-    if one.tool == other.tool and one.benchmark and other.benchmark:
-        return one.benchmark == other.benchmark and one.marking == other.marking
-    if not (one.first_marking and other.first_marking):
-        return False
-    return one.benchmark == other.benchmark or share_questions(one, other)
-
-
-def _alike(one: str, other: str) -> bool:
-    return not one or not other or one == other
-
-
-def _told(sides: Sequence[Side]) -> str:
-    if not sides:
-        return "no such answers"
-    return ", ".join(" ".join(filter(None, (s.job, s.arm, s.layout))) for s in sides)
