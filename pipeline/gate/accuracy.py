@@ -11,14 +11,7 @@ from pipeline.gate.model import Check, Verdict
 from pipeline.gate.staged import decided_check, decisions, design_of
 from pipeline.gate.text import as_p, as_points
 from pipeline.plan.model import Plan
-from pipeline.stats import (
-    Interval,
-    mean_score,
-    paired_difference,
-    questions_needed,
-    questions_to_pass,
-    unseen_collapse,
-)
+from pipeline.stats import Interval, decision, mean_score, paired_difference, questions_needed
 
 __all__ = [
     "against_floor",
@@ -99,12 +92,7 @@ def _compared(
 
 
 def decide_difference(check: Check, p_worse: float, p_better: float, alpha: float) -> Check:
-    """Three states: a drop of the margin is excluded, established, or neither.
-
-    Pass: the bound on the harmful side lies inside the margin (non-inferiority), and so many
-    questions were asked that a loss of the margin, whole on a few, would have shown. Regressed: the
-    difference itself lies beyond the margin, and that it is worse is established: the other bound
-    excludes zero, and Holm's p-value is below alpha.
+    """Decide a paired difference of scores, as :func:`pipeline.stats.decision.decide` does.
 
     Args:
         check: A check with estimate, interval, margin and the number of questions.
@@ -116,69 +104,91 @@ def decide_difference(check: Check, p_worse: float, p_better: float, alpha: floa
     assert check.interval is not None
     assert check.margin is not None
     assert check.n is not None
-    higher_is_better = METRICS[check.metric].better == "higher"
-    lower, upper = check.interval if higher_is_better else (-check.interval[1], -check.interval[0])
-    effect = check.estimate if higher_is_better else -check.estimate
-    seen = as_points(check.estimate)
-    margin = as_points(check.margin, signed=False)
+    change = decision.Change.of(
+        check.estimate,
+        check.interval,
+        p_worse=p_worse,
+        p_better=p_better,
+        higher_is_better=METRICS[check.metric].better == "higher",
+    )
+    enough = decision.asks_enough(check.n, check.margin, alpha)
+    state = decision.decide(change, loss=check.margin, better_by=0.0, level=alpha, enough=enough)
     if check.against == "other layouts":
-        verdict, reason = _layouts_alarm(check, lower, upper, p_worse, alpha)
-    elif p_worse < alpha and upper < 0 and effect < -check.margin:
-        verdict = Verdict.REGRESSED
-        known = "surely" if upper < -check.margin else "as far as seen"
-        reason = f"worse: {seen} ({known} more than {margin}), p {as_p(p_worse)} after Holm"
-    elif lower > -check.margin and unseen_collapse(check.n, check.margin) > alpha:
-        verdict, reason = Verdict.INCONCLUSIVE, _too_few(check.n, check.margin, alpha)
-    elif lower > -check.margin:
-        better = p_better < alpha and lower > 0
-        verdict = Verdict.IMPROVED if better else Verdict.PASS
-        reason = (
-            f"better: {seen}, p {as_p(p_better)} after Holm"
-            if better
-            else f"a loss of {margin} is excluded" + (", though it is worse" if upper < 0 else "")
-        )
+        verdict, reason = _layouts_alarm(check, change, state, p_worse)
     else:
-        verdict, reason = Verdict.INCONCLUSIVE, _undecided(check, lower, upper, p_worse, alpha)
+        verdict = _VERDICTS[state]
+        reason = _difference_reason(check, change, state, alpha)
     return check.model_copy(
         update={"verdict": verdict, "reason": reason, "p_worse_adjusted": p_worse}
     )
 
 
+_VERDICTS: dict[decision.State, Verdict] = {
+    "pass": Verdict.PASS,
+    "improved": Verdict.IMPROVED,
+    "regressed": Verdict.REGRESSED,
+    "undecided": Verdict.INCONCLUSIVE,
+}
+
+
+def _difference_reason(
+    check: Check, change: decision.Change, state: decision.State, alpha: float
+) -> str:
+    assert check.estimate is not None
+    assert check.margin is not None
+    assert check.n is not None
+    seen = as_points(check.estimate)
+    margin = as_points(check.margin, signed=False)
+    if state == "regressed":
+        known = "surely" if change.upper < -check.margin else "as far as seen"
+        p = as_p(float(change.p_worse))
+        return f"worse: {seen} ({known} more than {margin}), p {p} after Holm"
+    if state == "improved":
+        return f"better: {seen}, p {as_p(float(change.p_better))} after Holm"
+    if state == "pass":
+        though = ", though it is worse" if change.upper < 0 else ""
+        return f"a loss of {margin} is excluded{though}"
+    if decision.excludes(change, check.margin):
+        return _too_few(check.n, check.margin, alpha)
+    return _undecided(check, change, alpha)
+
+
 def _layouts_alarm(
-    check: Check, lower: float, upper: float, p_worse: float, alpha: float
+    check: Check, change: decision.Change, state: decision.State, p_worse: float
 ) -> tuple[Verdict, str]:
     assert check.estimate is not None
     assert check.margin is not None
     margin = as_points(check.margin, signed=False)
-    if check.estimate < -check.margin and p_worse < alpha and upper < 0:
+    if state == "regressed":
         return Verdict.REGRESSED, (
             f"the reference itself scores {as_points(check.estimate)} against its best other "
             f"layout, p {as_p(p_worse)} after Holm: nothing can be judged against it here"
         )
-    if lower > -check.margin:
+    if decision.excludes(change, check.margin):
         return Verdict.PASS, f"a loss of {margin} against its best other layout is excluded"
     return Verdict.PASS, "no alarm; whether layouts score alike is not what the gate asks"
 
 
 def _too_few(questions: int, margin: float, alpha: float) -> str:
+    unseen = decision.unseen_collapse(questions, margin)
     return (
         f"too few questions: {questions} miss a loss of {as_points(margin, signed=False)} that is "
-        f"confined to a few questions {unseen_collapse(questions, margin):.1%} of the time; "
-        f"ask at least {questions_to_pass(margin, alpha)}"
+        f"confined to a few questions {unseen:.1%} of the time; "
+        f"ask at least {decision.questions_to_pass(margin, alpha)}"
     )
 
 
-def _undecided(check: Check, lower: float, upper: float, p_worse: float, alpha: float) -> str:
+def _undecided(check: Check, change: decision.Change, alpha: float) -> str:
     assert check.n is not None
     assert check.estimate is not None
     assert check.margin is not None
     margin = as_points(check.margin, signed=False)
-    sign = 1 if METRICS[check.metric].better == "higher" else -1
-    needed = questions_needed(check.n, sign * check.estimate - lower, check.margin, alpha, _POWER)
+    half_width = float(change.gain - change.lower)
+    needed = questions_needed(check.n, half_width, check.margin, alpha, _POWER)
     seen = f"a loss of {margin} is neither excluded nor established with {check.n} questions"
-    if upper < 0 and sign * check.estimate < -check.margin:
-        seen = f"looks worse, but p {as_p(p_worse)} after Holm does not establish it"
-    elif upper < 0:
+    if change.upper < 0 and decision.is_beyond(change, check.margin):
+        seen = f"looks worse, but p {as_p(float(change.p_worse))} after Holm does not establish it"
+    elif change.upper < 0:
         seen = f"worse: {as_points(check.estimate)}, and a loss of {margin} is not excluded"
     return (
         f"{seen}; about {needed} questions, or more repeats of each, would pass an equal arm "
@@ -229,11 +239,10 @@ def _floor_verdict(
 ) -> tuple[Verdict, str]:
     # A floor of something that is better when lower is a ceiling.
     name = "floor" if better == "higher" else "ceiling"
-    beyond = strict.upper < floor if better == "higher" else strict.lower > floor
-    inside = interval.lower >= floor if better == "higher" else interval.upper <= floor
-    if beyond:
+    state = decision.level_state(interval, strict, floor, higher_is_better=better == "higher")
+    if state == "regressed":
         return Verdict.REGRESSED, f"beyond the {name} {floor:.1%} with error rate alpha"
-    if inside:
+    if state == "pass":
         return Verdict.PASS, f"shown to keep the {name} {floor:.1%}"
     return Verdict.INCONCLUSIVE, f"the interval holds the {name} {floor:.1%}: more questions"
 

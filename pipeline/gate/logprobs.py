@@ -14,6 +14,7 @@ from evals.logprobs.trails import Trail, differences
 from pipeline.experiment.gates import Gate
 from pipeline.gate.evidence import Evidence, begin, missing
 from pipeline.gate.model import Check, Verdict
+from pipeline.stats.decision import level_state
 
 __all__ = ["SHIFT", "against_reference"]
 
@@ -97,11 +98,11 @@ def _verdict(
     verdict = Verdict.INCONCLUSIVE
     if bounds is None:
         why = "one text gives no interval"
-    elif bounds[0] > margin:
+    elif (state := level_state(bounds, bounds, margin, higher_is_better=False)) == "regressed":
         verdict, why = Verdict.REGRESSED, f"more than {margin:g} nats, which rounding may explain"
     elif seen.texts - len(seen.by_text) > _MOST_UNCOMPARED * seen.texts:
         why = "too few texts begin with the same token"
-    elif bounds[1] < margin:
+    elif state == "pass":
         verdict, why = Verdict.PASS, f"a shift of {margin:g} nats is excluded"
     else:
         why = f"{margin:g} nats are neither excluded nor established"

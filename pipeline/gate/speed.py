@@ -9,7 +9,13 @@ from pipeline.experiment.gates import Gate
 from pipeline.gate.evidence import Evidence, begin, missing
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_change, as_p
-from pipeline.stats import LaunchRatio, hierarchical_ratio, launch_ratio, launches_needed
+from pipeline.stats import (
+    LaunchRatio,
+    decision,
+    hierarchical_ratio,
+    launch_ratio,
+    launches_needed,
+)
 
 __all__ = ["against_reference", "decide_ratio"]
 
@@ -67,7 +73,7 @@ def decide_ratio(
     passing: float | None = None,
     established: str = "after Holm",
 ) -> Check:
-    """Pass: a change of the margin to the worse is excluded. Regressed: beyond it, and established.
+    """Decide a ratio of launches, as :func:`pipeline.stats.decision.decide` does on its logarithm.
 
     Args:
         check: A check with estimate, interval and margin.
@@ -80,39 +86,40 @@ def decide_ratio(
     assert check.estimate is not None
     assert check.interval is not None
     assert check.margin is not None
-    lower_is_better = METRICS[check.metric].better == "lower"
-    sign = 1 if lower_is_better else -1
-    effect = sign * log(check.estimate)  # positive: worse
-    bound = max(sign * log(side) for side in check.interval)
-    allowed = log(1 + check.margin) if lower_is_better else -log(1 - check.margin)
-    wanted = -log(1 - check.margin) if lower_is_better else log(1 + check.margin)
+    higher_is_better = METRICS[check.metric].better == "higher"
+    change = decision.Change.of(
+        check.estimate,
+        check.interval,
+        p_worse=p_worse,
+        p_better=p_better,
+        higher_is_better=higher_is_better,
+        ratio=True,
+    )
+    margins = decision.margins_of(check.margin, higher_is_better=higher_is_better, ratio=True)
+    state = decision.decide(change, loss=margins.loss, better_by=margins.gain, level=alpha)
     seen, margin = as_change(check.estimate), f"{100 * check.margin:.3g} %"
-    if effect > allowed and p_worse < alpha:
+    if state == "regressed":
         verdict = Verdict.REGRESSED
         reason = f"worse by more than {margin}: {seen}, p {as_p(p_worse)} {established}"
-    elif bound < allowed:
-        better = -effect > wanted and p_better < alpha
-        verdict = Verdict.IMPROVED if better else Verdict.PASS
-        reason = (
-            f"better by more than {margin}: {seen}, p {as_p(p_better)} {established}"
-            if better
-            else f"a change of {margin} to the worse is excluded"
-        )
+    elif state == "improved":
+        verdict = Verdict.IMPROVED
+        reason = f"better by more than {margin}: {seen}, p {as_p(p_better)} {established}"
+    elif state == "pass":
+        verdict, reason = Verdict.PASS, f"a change of {margin} to the worse is excluded"
     else:
         verdict = Verdict.INCONCLUSIVE
-        rate = alpha if passing is None else passing
-        reason = _undecided(check, effect, bound, allowed, rate)
+        reason = _undecided(check, change, margins.loss, alpha if passing is None else passing)
     return check.model_copy(
         update={"verdict": verdict, "reason": reason, "p_worse_adjusted": p_worse}
     )
 
 
-def _undecided(check: Check, effect: float, bound: float, allowed: float, alpha: float) -> str:
+def _undecided(check: Check, change: decision.Change, loss: float, alpha: float) -> str:
     assert check.n is not None
     assert check.estimate is not None
-    needed = launches_needed(check.n, bound - effect, allowed, alpha, _POWER)
+    needed = launches_needed(check.n, float(change.gain - change.lower), loss, alpha, _POWER)
     many = f"about {needed} launches" if needed is not None else "more than 200 launches"
     cost = f"{many} an arm would pass an equal arm {_POWER:.0%} of the time"
-    if effect > allowed:
-        return f"{as_change(check.estimate)}, but its p-value does not establish it; {cost}"
+    if decision.is_beyond(change, loss):
+        return f"{as_change(check.estimate)}, but not statistically significant; {cost}"
     return f"neither excluded nor established with {check.n} launches an arm; {cost}"

@@ -14,7 +14,7 @@ from pipeline.gate.evidence import is_fraction
 from pipeline.gate.model import Bounds, Verdict
 from pipeline.gate.text import as_change, as_p
 from pipeline.history.model import CellValue, Night, NightCheck
-from pipeline.stats import paired_difference
+from pipeline.stats import decision, paired_difference
 from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.nights import (
     NightSpread,
@@ -33,6 +33,9 @@ Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 # Below this share of its margin nobody asks how far nights lie apart.
 _LEAST_SHIFT = 0.02
+# How often a loss on a few questions may go unseen: the gate's own default error rate. A night's is
+# smaller, so that alarms stay rare, and would ask for twice the questions.
+_UNSEEN = 0.05
 
 
 def by_nights(
@@ -74,7 +77,8 @@ def by_nights(
         )
 
     assert cell.value is not None
-    margin = _allowed(check.margin or 0.0, ratio=logs, lower_is_better=True)
+    # Whichever way is worse: how far nights may lie apart has no direction.
+    margin = decision.margins_of(check.margin or 0.0, higher_is_better=False, ratio=logs).loss
     usable = _without_outlying([series(part) for part in stretches], margin)
     least = _least(cell, stretches, key, check.margin or 0.0, logs=logs)
     spread = night_spread(usable, least, margin, provisional=check.provisional)
@@ -250,10 +254,18 @@ def decided(check: NightCheck, p_worse: float, alpha: float) -> NightCheck:
     assert check.estimate is not None
     assert check.margin is not None
     ratio = check.measure == "ratio"
-    sign = 1 if METRICS[check.metric].better == "lower" else -1
-    allowed = _allowed(check.margin, ratio=ratio, lower_is_better=sign == 1)
-    effect = sign * _scaled(check.estimate, logs=ratio)
-    sides = {"beyond": effect > allowed, "ahead": effect < -allowed}
+    higher_is_better = METRICS[check.metric].better == "higher"
+    margins = decision.margins_of(check.margin, higher_is_better=higher_is_better, ratio=ratio)
+    change = decision.Change.of(
+        check.estimate,
+        check.interval or (check.estimate, check.estimate),
+        p_worse=p_worse,
+        p_better=1.0 if check.p_better is None else check.p_better,
+        higher_is_better=higher_is_better,
+        ratio=ratio,
+    )
+    beyond = bool(decision.is_beyond(change, margins.loss))
+    sides = {"beyond": beyond, "ahead": bool(change.gain > margins.gain)}
     if check.interval is None:
         return check.model_copy(
             update={
@@ -263,34 +275,39 @@ def decided(check: NightCheck, p_worse: float, alpha: float) -> NightCheck:
                 "since the pin, and about six to decide",
             }
         )
-    bound = max(sign * _scaled(side, logs=ratio) for side in check.interval)
+    enough = not is_fraction(check.metric) or decision.asks_enough(
+        check.n or 0, check.margin, _UNSEEN
+    )
+    state = decision.decide(
+        change, loss=margins.loss, better_by=margins.gain, level=alpha, enough=enough
+    )
     seen, margin = _seen(check), _margin(check)
-    if effect > allowed and p_worse < alpha:
+    if state == "regressed":
         verdict = Verdict.REGRESSED
         reason = f"worse by more than {margin}: {seen}, p {as_p(p_worse)} after Holm"
-    elif effect < -allowed and check.p_better is not None and check.p_better < alpha:
+    elif state == "improved":
         verdict = Verdict.IMPROVED
         reason = f"better by more than {margin}: {seen}; only a new pin makes it a baseline"
-    elif bound < allowed:
+    elif state == "pass":
         verdict, reason = Verdict.PASS, f"a change of {margin} to the worse is excluded: {seen}"
+    elif not enough:
+        verdict = Verdict.INCONCLUSIVE
+        reason = (
+            f"too few questions: {check.n} may miss a loss of {margin} that is confined to a few "
+            f"of them; ask at least {decision.questions_to_pass(check.margin, _UNSEEN)}"
+        )
     else:
         verdict = Verdict.INCONCLUSIVE
-        what = "beyond" if effect > allowed else "within"
         reason = (
-            f"{seen} is {what} the margin of {margin}, p {as_p(p_worse)} after Holm: neither "
-            f"established nor excluded; more launches a night, or another night, would decide"
+            f"{seen} is {'beyond' if beyond else 'within'} the margin of {margin}, p "
+            f"{as_p(p_worse)} after Holm: neither established nor excluded; more launches a "
+            "night, or another night, would decide"
         )
     if check.provisional and verdict is not Verdict.PASS:
         reason += "; the pin is provisional: it has fewer than three nights"
     return check.model_copy(
         update={**sides, "verdict": verdict, "reason": reason, "p_worse_adjusted": p_worse}
     )
-
-
-def _allowed(margin: float, *, ratio: bool, lower_is_better: bool) -> float:
-    if not ratio:
-        return margin
-    return log(1 + margin) if lower_is_better else -log(1 - margin)
 
 
 def _seen(check: NightCheck) -> str:

@@ -8,6 +8,7 @@ from math import sqrt
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from pipeline.stats import decision
 from pipeline.stats.launches import LEAST_SPREAD
 
 __all__ = ["launches_for", "ratio_chances", "smallest_ratio", "smallest_sign_flip_p"]
@@ -40,9 +41,12 @@ def ratio_chances(
     squares = rng.chisquare(launches - 1, _RUNS) / (launches - 1)
     errors = np.maximum(spread * np.sqrt(squares), LEAST_SPREAD) / sqrt(launches)
     p_worse = stdtr(launches - 1, -means / errors)
-    regressed = (means > margin) & (p_worse < alpha / alarms)
-    bound = means + float(stdtrit(launches - 1, 1 - alpha)) * errors
-    passes = ~regressed & (bound < margin)
+    reach = float(stdtrit(launches - 1, 1 - alpha)) * errors
+    change_seen = decision.Change(
+        gain=-means, lower=-means - reach, upper=-means + reach, p_worse=p_worse
+    )
+    regressed = np.asarray(decision.is_regressed(change_seen, margin, alpha / alarms))
+    passes = ~regressed & np.asarray(decision.excludes(change_seen, margin))
     return float(passes.mean()), float(regressed.mean())
 
 
