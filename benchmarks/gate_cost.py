@@ -32,8 +32,7 @@ from scipy.special import stdtr, stdtrit
 from benchmarks.early_stopping import GSM8K, fixed_questions
 from pipeline.gate import Verdict, judge
 from pipeline.gate.extra_launches import needed
-from pipeline.stats import launch_design
-from pipeline.stats.decision import Change, excludes, is_regressed
+from pipeline.stats import decision, launch_design
 from pipeline.stats.group_sequential import make_design
 from pipeline.stats.launches import LEAST_SPREAD
 from pipeline.stats.power import Comparison, Floats, Judge, ask_in_stages, draw_differences
@@ -71,13 +70,14 @@ def _at(rows: Floats, launches: int, passing: float, harm: float, margin: float)
     mean = seen.mean(axis=1)
     error = np.maximum(seen.std(axis=1, ddof=1), LEAST_SPREAD) / sqrt(launches)
     reach = stdtrit(launches - 1, 1 - passing) * error
-    change = Change(
+    change = decision.Change(
         gain=-mean,
         lower=-mean - reach,
         upper=-mean + reach,
         p_worse=stdtr(launches - 1, -mean / error),
     )
-    regressed, passed = is_regressed(change, margin, harm), excludes(change, margin)
+    regressed = decision.is_regressed(change, margin, harm)
+    passed = decision.excludes(change, margin)
     return np.where(regressed, 2, np.where(passed, 1, 0))
 
 

@@ -127,12 +127,15 @@ def _document(path: Path) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
+_SGLANG_KEYS = frozenset({"backend", "output_throughput"})
+
+
 def _client(row: object) -> str | None:
     if not isinstance(row, Mapping) or "duration" not in row or "completed" not in row:
         return None
     if "total_token_throughput" in row:
         return VLLM
-    if "backend" in row and "output_throughput" in row:
+    if row.keys() >= _SGLANG_KEYS:
         return SGLANG
     return None
 

@@ -14,7 +14,7 @@ from evals.logprobs.trails import Trail, differences
 from pipeline.experiment.gates import Gate
 from pipeline.gate.evidence import Evidence, begin, missing
 from pipeline.gate.model import Check, Verdict
-from pipeline.stats.decision import level_state
+from pipeline.stats import decision
 
 __all__ = ["SHIFT", "against_reference"]
 
@@ -97,8 +97,9 @@ def _verdict(
 ) -> dict[str, object]:
     verdict = Verdict.INCONCLUSIVE
     if bounds is None:
-        why = "one text gives no interval"
-    elif (state := level_state(bounds, bounds, margin, higher_is_better=False)) == "regressed":
+        return {"verdict": verdict, "reason": f"one text gives no interval: {told}"}
+    state = decision.level_state(bounds, bounds, margin, higher_is_better=False)
+    if state == "regressed":
         verdict, why = Verdict.REGRESSED, f"more than {margin:g} nats, which rounding may explain"
     elif seen.texts - len(seen.by_text) > _MOST_UNCOMPARED * seen.texts:
         why = "too few texts begin with the same token"

@@ -10,7 +10,7 @@ from pipeline.experiment.gates import Gate
 from pipeline.gate.model import Check, Verdict
 from pipeline.gate.text import as_p, as_points
 from pipeline.plan.model import Plan
-from pipeline.stats import Decision, Design, decide, make_design, mean_score
+from pipeline.stats import Decision, Design, decide, decision, make_design, mean_score
 
 __all__ = [
     "asked_in_stages",
@@ -104,7 +104,7 @@ def keeps_floors(
             continue
         seen = mean_score(list(arm[metric].values()), design.level(stage))
         higher_is_better = METRICS[metric].better == "higher"
-        if not (seen.lower >= floor if higher_is_better else seen.upper <= floor):
+        if decision.level_state(seen, seen, floor, higher_is_better=higher_is_better) != "pass":
             return False
     return True
 

@@ -21,7 +21,7 @@ from pipeline.power.basis import (
     layouts_of,
     questions_of,
 )
-from pipeline.stats.decision import questions_to_pass
+from pipeline.stats import decision
 from pipeline.stats.group_sequential import make_design
 from pipeline.stats.launch_power import smallest_sign_flip_p
 from pipeline.stats.launches import LEAST_SPREAD
@@ -96,7 +96,7 @@ def _margin(
     alpha = _last_level(experiment, job, gate, questions)
     # A loss confined to few questions can be missed however often each of them is asked.
     excluded = 1 - experiment.alpha ** (1 / questions)
-    needed = questions_to_pass(gate.margin, experiment.alpha)
+    needed = decision.questions_to_pass(gate.margin, experiment.alpha)
     # Asked several times, sampled answers differ a little on many questions, and that shows more.
     if samples == 1:
         excluded = max(excluded, -difference_of(np.zeros(questions), alpha).interval.lower)
@@ -151,14 +151,14 @@ def _floor(experiment: Experiment, gate: Gate, questions: int, better: str) -> l
     alpha, strict = experiment.alpha, experiment.alpha / floors
     told: list[str] = []
     best = mean_score([1.0] * questions, alpha)
-    if best.lower < floor:
+    if decision.level_state(best, best, floor, higher_is_better=True) != "pass":
         more = f"ask at least {ceil(log(alpha) / log(floor))} questions, or " if floor < 1 else ""
         told.append(
             f"the floor can never be passed: {questions} perfect answers show no more than "
             f"{best.lower:.2%}, and it asks for {floor:.2%}; {more}lower it"
         )
     worst = mean_score([0.0] * questions, strict)
-    if worst.upper >= floor:
+    if decision.level_state(worst, worst, floor, higher_is_better=True) != "regressed":
         needed = int(log(strict) / log1p(-floor)) + 1 if floor > 0 else 0
         more = f"ask at least {needed} questions, or " if floor > 0 else ""
         told.append(

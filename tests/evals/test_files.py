@@ -161,7 +161,9 @@ def test_texts_and_trails_of_log_probabilities(tmp_path: Path) -> None:
 
 
 def test_results_of_the_benchmark(tmp_path: Path) -> None:
-    real = json.loads((Path(__file__).parent / "data" / "serving-h100.jsonl").read_bytes())
+    real = json.loads(
+        (Path(__file__).parent / "latency" / "data" / "serving-h100.jsonl").read_bytes()
+    )
     real["generated_texts"] = [TEXT] * len(real["itls"])
     assert read_run(_write(tmp_path / "bench-1.jsonl", real)) == real
 

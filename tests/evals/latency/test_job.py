@@ -51,7 +51,7 @@ def test_all_runs_share_a_process_and_the_tools_flags(tmp_path: Path, runs: int)
     argv = JOB.argv(_settings(runs=runs), _endpoint(), tmp_path)
     at = argv.index("--")
     assert argv[0] == "/venv/python"
-    assert Path(argv[1]).name == "bench_runs.py"
+    assert Path(argv[1]).name == "sglang_runner.py"
     assert argv[2:at] == ["--runs", str(runs), "--output", str(tmp_path / "bench-{run}.jsonl")]
     assert argv[at + 1 :] == plain[3:-2]
 
