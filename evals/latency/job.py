@@ -100,7 +100,7 @@ class LatencyJob:
         ours = _ours(settings)
         # The file's own name is the pattern: "{run}" stands for the number.
         pattern = str(cell / "bench-{run}.jsonl")
-        if _builtin(ours, endpoint):
+        if uses_own_client(ours, endpoint):
             return _builtin_argv(ours, endpoint, pattern)
         runner = [str(_RUNNER), "--runs", str(ours.runs), "--output", pattern]
         return [endpoint.python, *runner, "--", *_arguments(ours, endpoint)]
@@ -139,7 +139,7 @@ class LatencyJob:
 
 def plain_argv(settings: LatencySettings, endpoint: Endpoint, output: Path) -> list[str]:
     """One run as a user types it: the benchmark's own command, which samples no loop lag."""
-    if _builtin(settings, endpoint):
+    if uses_own_client(settings, endpoint):
         return _builtin_argv(settings.model_copy(update={"runs": 1}), endpoint, str(output))
     arguments = [*_arguments(settings, endpoint), "--output-file", str(output)]
     return [endpoint.python, "-m", "sglang.benchmark.serving", *arguments]
@@ -161,7 +161,8 @@ def never_measured(settings: LatencySettings) -> dict[str, str]:
     return found
 
 
-def _builtin(settings: LatencySettings, endpoint: Endpoint) -> bool:
+def uses_own_client(settings: LatencySettings, endpoint: Endpoint) -> bool:
+    """Whether servegate's own client loads the server, which is the fake engine."""
     return settings.client == "auto" and endpoint.engine == "fake"
 
 

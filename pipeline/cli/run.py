@@ -58,7 +58,7 @@ def new_run(
 
 def impossible_hint(found: Preflight) -> list[str]:
     """What to do where a gate that decides nothing is meant, behind the problems themselves."""
-    if not any("can never" in text for text in found.wrong):
+    if not found.impossible:
         return []
     return ["to run it all the same, with such gates left undecided: --allow-impossible"]
 

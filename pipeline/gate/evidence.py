@@ -80,6 +80,7 @@ class Evidence:
     Attributes:
         records: The ok records, in block order.
         gap: Why the planned records are not all there; "" if they are.
+        gap_cell: The cell that the gap names; "" where there is no gap.
         marks: Question id and mark of each answer, record by record, for jobs that ask questions.
             Their texts are not kept: a night's worth of long answers would fill the memory.
         trails: What the logprobs job kept, record by record.
@@ -92,6 +93,7 @@ class Evidence:
     marks: Sequence[Sequence[tuple[str, Mark]]]
     trails: Sequence[Sequence[Trail]] = ()
     differs: str = ""
+    gap_cell: str = ""
 
     def question_means(self, metric: str) -> dict[str, float]:
         """Mean of a fraction over all repeats and launches, by question id.
@@ -187,12 +189,12 @@ def _evidence(
 ) -> Evidence:
     good: list[tuple[Record, Sequence[Trail]]] = []
     marks: list[Sequence[tuple[str, Mark]]] = []
-    gaps: list[str] = []
+    gaps: list[tuple[str, str]] = []
     for cell, record in planned:
         problem = problem_of(record)
         if problem is not None or record is None:
             status, failure, reason = problem if problem is not None else ("not run", "", "")
-            gaps.append(f"{cell} {status}{f' ({failure})' if failure else ''}: {reason}")
+            gaps.append((cell, f"{cell} {status}{f' ({failure})' if failure else ''}: {reason}"))
             continue
         walked: Sequence[Trail] = ()
         try:
@@ -201,13 +203,14 @@ def _evidence(
             if record.kind == "logprobs":
                 walked = trails(record)
         except RecordError as error:
-            gaps.append(f"{cell}: {error}")
+            gaps.append((cell, f"{cell}: {error}"))
             continue
         good.append((record, walked))
     good.sort(key=lambda pair: pair[0].block)
     return Evidence(
         records=[record for record, _ in good],
-        gap=_gap(gaps, len(planned)),
+        gap=_gap([gap for _, gap in gaps], len(planned)),
+        gap_cell=gaps[0][0] if gaps else "",
         marks=marks,
         trails=[walked for record, walked in good if record.kind == "logprobs"],
     )

@@ -72,11 +72,17 @@ def marked(checks: Sequence[Check], found: Sequence[Quarantine]) -> list[Check]:
     ]
 
 
-def without(summary: RecordSummary, found: Sequence[Quarantine]) -> RecordSummary:
-    """The summary without problems of cells whose whole job is set aside."""
+def without(
+    summary: RecordSummary, found: Sequence[Quarantine], plan: Plan, layout: LayoutKey, arm: str
+) -> RecordSummary:
+    """A row's summary without problems of cells whose whole job is set aside."""
+    if not found:
+        return summary
+    launches = [one for one in plan.launches if (one.layout, one.arm) == (layout, arm)]
+    jobs = {cell.id: cell.job for launch in launches for cell in launch.cells}
 
     def counts(problem: RecordProblem) -> bool:
-        job = problem.cell.partition("/")[2]
+        job = jobs[problem.cell]
         return not any(one.metric == "*" and fnmatchcase(job, one.job) for one in found)
 
     return summary.model_copy(update={"problems": [p for p in summary.problems if counts(p)]})

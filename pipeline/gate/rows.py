@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
 from evals.metrics import METRICS
@@ -64,7 +64,7 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
     else:
         checks = marked
     summary = record_summary(plan, layout, arm, records)
-    counting = quarantine.without(summary, aside)
+    counting = quarantine.without(summary, aside, plan, layout, arm)
     own = [r for r in records.values() if (r.layout, r.arm) == place]
     found = proof.premises(own)
     asked = proof.proof(found)
@@ -86,7 +86,7 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
             *warned,
         ],
         verdict=verdict,
-        reasons=row_reasons(verdict, checks, counting, gaps),
+        reasons=row_reasons(verdict, checks, counting, gaps, _named(jobs, checks)),
         measured=measured(jobs, plan.alpha),
         checks=checks,
         records=summary,
@@ -94,6 +94,12 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
         premises=found,
         quarantine=row_aside,
     )
+
+
+def _named(jobs: Mapping[str, Evidence], checks: Sequence[Check]) -> set[str]:
+    """Cells that a check's own reason names, as what is missing of its job."""
+    judged = {check.job for check in checks if check.gated and not check.quarantine}
+    return {side.gap_cell for job, side in jobs.items() if job in judged and side.gap_cell}
 
 
 def _rates(plan: Plan) -> int:
@@ -300,9 +306,21 @@ def row_verdict(checks: Sequence[Check], records: RecordSummary, gaps: Sequence[
 
 
 def row_reasons(
-    verdict: Verdict, checks: Sequence[Check], records: RecordSummary, gaps: Sequence[str]
+    verdict: Verdict,
+    checks: Sequence[Check],
+    records: RecordSummary,
+    gaps: Sequence[str],
+    named: Collection[str],
 ) -> list[str]:
-    """Why, what decides first: checks, records that do not count, and what was not measured."""
+    """Why, what decides first: checks, records that do not count, and what was not measured.
+
+    Args:
+        verdict: The row's.
+        checks: Decided.
+        records: What became of the row's cells.
+        gaps: What the gates need and the row has not.
+        named: Cells that a check's reason or a gap names already.
+    """
     told = [
         check
         for check in checks
@@ -315,7 +333,7 @@ def row_reasons(
         return list(dict.fromkeys(problem.reason for problem in records.problems))
     reasons = [f"{gate_name(check)}: {check.reason}" for check in told]
     reasons = list(dict.fromkeys([*reasons, *gaps]))
-    unsaid = [p for p in records.problems if not any(p.cell in reason for reason in reasons)]
+    unsaid = [problem for problem in records.problems if problem.cell not in named]
     if unsaid:
         first = unsaid[0]
         more = f" (and {len(unsaid) - 1} more)" if len(unsaid) > 1 else ""

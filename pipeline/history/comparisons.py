@@ -237,6 +237,7 @@ def by_scores(
             "p_worse": float(ndtr(-harm / (width / z))) if width > 0 else 1.0,
             "p_better": float(ndtr(harm / (other / z))) if other > 0 else 1.0,
             "n": cell.n,
+            "unpaired": True,
             "method": "score against score, unpaired: the baseline's answers are not kept "
             "(Newcombe's square and add)",
         }

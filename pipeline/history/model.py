@@ -163,6 +163,7 @@ class NightCheck(_Frozen):
         reason: One sentence.
         quarantine: What sets the check aside, so that the night's verdict leaves it out; "" if it
             counts.
+        unpaired: Whether scores were held against scores: the baseline's answers are not kept.
     """
 
     layout: LayoutKey
@@ -190,6 +191,7 @@ class NightCheck(_Frozen):
     verdict: Verdict = Verdict.MISSING
     reason: str = ""
     quarantine: str = ""
+    unpaired: bool = False
 
 
 class NightJudgement(_Frozen):

@@ -125,7 +125,7 @@ def _cells(
                 verdict=_verdict(row, job, name),
                 quarantine=row.quarantine or sets_aside(aside, job, name),
             )
-            if broken := _broken(plan, row, without(row.records, aside)):
+            if broken := _broken(plan, row, without(row.records, aside, plan, layout, arm)):
                 yield made.model_copy(update={"gap": broken})
             elif metric.unit == "nats":
                 yield from _shift(made, row)

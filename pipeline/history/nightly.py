@@ -79,8 +79,9 @@ def _records(tonight: Tonight) -> list[str]:
     for row in tonight.report.judgement.rows:
         if row.quarantine:
             continue
-        aside = active(tonight.report.plan, row.layout, row.arm, tonight.day)
-        counting = without(row.records, aside)
+        plan = tonight.report.plan
+        aside = active(plan, row.layout, row.arm, tonight.day)
+        counting = without(row.records, aside, plan, row.layout, row.arm)
         bad = [p for p in counting.problems if p.status != "unsupported"]
         if not bad:
             continue

@@ -36,7 +36,7 @@ def judgement_lines(judgement: NightJudgement) -> Iterator[str]:
             yield f"    changed since {check.nights[-1]}: {named(check.changed)}"
     passed = sum(check.verdict is Verdict.PASS for check in judgement.checks)
     yield f"{passed} of {len(judgement.checks)} checks against the accepted nights pass"
-    unpaired = [check for check in judgement.checks if check.method.startswith("score against")]
+    unpaired = [check for check in judgement.checks if check.unpaired]
     if unpaired:
         yield (
             f"note: {len(unpaired)} checks hold scores against scores, since the answers of the "

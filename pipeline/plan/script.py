@@ -10,7 +10,7 @@ from pathlib import Path
 from evals import JOBS
 from evals.accuracy.settings import AccuracySettings
 from evals.job import Endpoint, JobSettings
-from evals.latency.job import plain_argv
+from evals.latency.job import plain_argv, uses_own_client
 from evals.latency.outcome import bench_file
 from evals.latency.settings import LatencySettings
 from launchers.server.health import SGLANG_HEALTH
@@ -218,9 +218,10 @@ def _client(plan: Plan, cell: Cell, base_url: str) -> Iterator[str]:
     if isinstance(settings, LatencySettings):
         files = [bench_file(_HERE, run) for run in range(1, settings.runs + 1)]
         commands = [plain_argv(settings, endpoint, file) for file in files]
+        own = uses_own_client(settings, endpoint)
     else:
-        commands = [job.argv(settings, endpoint, _HERE)]
-    if any("evals" in " ".join(argv) for argv in commands):
+        commands, own = [job.argv(settings, endpoint, _HERE)], True
+    if own:
         yield "# This client is servegate's own: it must be installed."
     for argv in commands:
         yield f"{before} {_words(plan, argv)}"

@@ -28,6 +28,7 @@ class Preflight:
 
     Attributes:
         wrong: The plan can run nowhere; even ``plan`` refuses it.
+        impossible: Whether ``wrong`` holds a gate that can never fire or never pass.
         missing: The plan cannot run here and now; ``plan`` only notes it, ``run`` refuses.
         notes: What was not checked, and why; and what the number of launches cannot show.
         repeats: Arms that run what an earlier arm runs once SGLang's defaults are filled in, as
@@ -36,6 +37,7 @@ class Preflight:
     """
 
     wrong: list[str] = field(default_factory=list)
+    impossible: bool = False
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     repeats: dict[str, str] = field(default_factory=dict)
@@ -62,7 +64,11 @@ def preflight(
     """
     found = Preflight(notes=replicate_notes(experiment))
     impossible = _impossible(experiment)
-    (found.notes if allow_impossible else found.wrong).extend(impossible)
+    if allow_impossible:
+        found.notes += impossible
+    else:
+        found.wrong += impossible
+        found.impossible = bool(impossible)
     _check_model(plan, experiment, found)
     _check_port(plan, found)
     for name, settings in experiment.jobs.items():

@@ -17,22 +17,9 @@ from launchers.machine.engine_probe import versions
 from launchers.machine.gpus import describe_gpus
 from launchers.machine.host import PACKAGES, probe
 from pipeline.plan.model import Plan
+from pipeline.records.facts import telling
 
 __all__ = ["describe_machine", "engine_packages", "gather"]
-
-# Variables of the user's shell with these beginnings reach every server and can change its speed.
-_TELLING = (
-    "SGLANG_",
-    "SGL_",
-    "FLASHINFER_",
-    "NCCL_",
-    "TORCH_",
-    "CUDA_",
-    "NVSHMEM_",
-    "OMP_",
-    "HF_HUB",
-)
-_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 
 def engine_packages(python: str) -> dict[str, str]:
@@ -62,7 +49,7 @@ def gather(plan: Plan, command: list[str], environ: Mapping[str, str]) -> dict[s
         "gpu": describe_gpus(),
         "packages": engine_packages(plan.python),
         "model": {"path": plan.model.path, **_model_digest(Path(plan.model.path))},
-        "inherited_environment": _telling(environ),
+        "inherited_environment": telling(environ),
         "source": _revision(Path(__file__).resolve().parent),
     }
 
@@ -76,14 +63,6 @@ def describe_machine() -> dict[str, Any]:
         "cores_allowed": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "os": platform.platform(),
-    }
-
-
-def _telling(environ: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: "(hidden)" if any(word in name for word in _SECRET) else value
-        for name, value in sorted(environ.items())
-        if name.startswith(_TELLING)
     }
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from pipeline.gate.model import Check, Row, Verdict
 from pipeline.report.tables import MARKS
-from pipeline.report.text import estimate_text, value_text
+from pipeline.report.text import point_text, value_text
 
 __all__ = ["Chart", "accuracy_chart", "nice_ticks", "speed_chart"]
 
@@ -64,7 +64,7 @@ def accuracy_chart(job: str, metric: str, rows: Sequence[Row], margin: float | N
             _Item(
                 label=row.arm,
                 group=str(row.layout),
-                text=f"{estimate_text(check).split(' [')[0]}, {verdict}",
+                text=f"{point_text(check)}, {verdict}",
                 point=100 * check.estimate,
                 whisker=None if interval is None else (100 * interval[0], 100 * interval[1]),
                 dots=(),

@@ -46,17 +46,26 @@ def bounds_text(measured: Measured) -> str:
 
 def estimate_text(check: Check) -> str:
     """A difference in points or a ratio, with its interval."""
+    bounds = {"ratio": (1, ".3f"), "level": (100, ".2f"), "difference": (100, "+.2f")}
+    if check.measure not in bounds:
+        return point_text(check)
+    scale, form = bounds[check.measure]
+    return point_text(check) + _interval(check.interval, scale, form)
+
+
+def point_text(check: Check) -> str:
+    """The estimate alone."""
     if check.estimate is None:
         return _NONE
     if check.measure == "ratio":
-        return f"{check.estimate:.3f}{_interval(check.interval, 1, '.3f')}"
+        return f"{check.estimate:.3f}"
     if check.measure == "shift":
         noise = check.reference_value
         told = "" if noise is None else f" (noise {noise:.4f})"
         return f"{check.estimate:.4f} nats{told}"
     if check.measure == "level":
-        return f"{100 * check.estimate:.2f} %{_interval(check.interval, 100, '.2f')}"
-    return f"{100 * check.estimate:+.2f} pt{_interval(check.interval, 100, '+.2f')}"
+        return f"{100 * check.estimate:.2f} %"
+    return f"{100 * check.estimate:+.2f} pt"
 
 
 def _interval(bounds: Bounds | None, scale: float, form: str) -> str:

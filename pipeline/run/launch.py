@@ -205,12 +205,14 @@ class LaunchRun:
             ending, outcome = error, Outcome(status="failed")
             status, failure, reason = Status.ABORTED, "interrupted", "interrupted while it ran"
         except ServerError as error:
+            # Of a job's own processes, too: whatever ran next would be measured beside them.
             ending, outcome = error, Outcome(status="failed")
             status, failure, reason = Status.FAILED, error.failure_class, first_line(error)
         except Exception:  # noqa: BLE001 - one broken cell must not lose the night's other cells
             outcome = Outcome(status="failed")
             status, failure, reason = Status.FAILED, "internal", traceback.format_exc()
-        log = self.place.server_log if isinstance(ending, ServerError) else place.job_log
+        of_server = isinstance(ending, ServerError) and not isinstance(ending, StillRunning)
+        log = self.place.server_log if of_server else place.job_log
         self.keeper.keep(
             cell,
             status,

@@ -12,7 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from launchers.server.failures import FailureClass
+from launchers.server.process import StillRunning
+from pipeline.cli.app import app
 from tests.pipeline.runs import (
     LATENCY,
     accuracy_job,
@@ -262,3 +266,23 @@ def test_a_host_that_forbids_multicast_says_so_to_every_server(
     facts = json.loads((only_run(tmp_path) / "launches/00-nccl-dp2/facts.json").read_text("utf-8"))
     told = facts["environment"].get("TORCH_SYMM_MEM_DISABLE_MULTICAST")
     assert told == ("1" if forbidden == "1" else None)
+
+
+def test_a_job_that_cannot_be_stopped_ends_its_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next job of that launch would be measured beside what is still running."""
+
+    def unstoppable(*_args: object, log: Path, **_kwargs: object) -> None:
+        log.write_text("asked 3 of 8\n", encoding="utf-8")
+        raise StillRunning("pid 7 is still there 10 s after KILL", FailureClass.STOP)
+
+    monkeypatch.setattr("pipeline.run.launch.run_to_end", unstoppable)
+    file = experiment(tmp_path, jobs={"first": LATENCY, "second": LATENCY}, gates={})
+    done = CliRunner().invoke(app, ["run", str(file), "--out", str(tmp_path / "runs")])
+    assert done.exit_code == 3
+    kept = {(r["arm"], r["job"]): r for r in records(only_run(tmp_path)).values()}
+    for arm in ("nccl", "other"):
+        first, second = kept[arm, "first"], kept[arm, "second"]
+        assert (first["failure_class"], first["log_tail"]) == ("stop", ["asked 3 of 8"])
+        assert (second["failure_class"], second["seconds"]) == ("stop", 0.0)
