@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pipeline.experiment.comparisons import speed_alarms
 from pipeline.experiment.gates import Gate
-from pipeline.gate import speed
+from pipeline.gate import slow_mode, speed
 from pipeline.gate.comparable import undeclared
 from pipeline.gate.evidence import Evidence, Key, Place, asks, collect
 from pipeline.gate.model import Bought, Check, Verdict
@@ -101,11 +101,13 @@ def in_blocks(
         passing=at.passing,
         established=f"below {at.harm:.2g}, what this look may use",
     )
+    looks = [size for size in design.sizes if size < len(arm.records)]
+    made = slow_mode.held_back(made, arm, reference, looks)
     if made.verdict is Verdict.INCONCLUSIVE:
         more = "the cap of sequential.max_launches" if at.last else "another block may be bought"
         made = made.model_copy(update={"reason": f"{made.reason}; {more}"})
-    looks = f"look at {check.n} of at most {design.sizes[-1]} launches, error rate {at.passing:.2g}"
-    return made.model_copy(update={"method": f"{made.method}; {looks}", "p_worse_adjusted": None})
+    told = f"look at {check.n} of at most {design.sizes[-1]} launches, error rate {at.passing:.2g}"
+    return made.model_copy(update={"method": f"{made.method}; {told}", "p_worse_adjusted": None})
 
 
 def needed(
@@ -114,8 +116,9 @@ def needed(
     """The arms that an optional block must run, by layout; with the reference of each.
 
     An arm needs it while a gated speed of it is undecided after every block before, and none has
-    regressed: then more launches would change nothing. One that lacks a record needs repair, not
-    more launches.
+    regressed: then more launches would change nothing. Undecided is also what would pass but for a
+    slow launch of its own: more of them show whether it comes again. One that lacks a record needs
+    repair, not more launches.
 
     Args:
         plan: The whole plan.

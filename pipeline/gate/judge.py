@@ -9,7 +9,7 @@ from math import log
 
 from evals.metrics import METRICS
 from pipeline.experiment.gates import Gate
-from pipeline.gate import accuracy, extra_launches, logprobs, proof, quarantine, speed
+from pipeline.gate import accuracy, extra_launches, logprobs, proof, quarantine, slow_mode, speed
 from pipeline.gate.comparable import undeclared
 from pipeline.gate.evidence import Answers, Evidence, Key, Place, Trails, asks, collect, is_fraction
 from pipeline.gate.gains import claimed
@@ -105,6 +105,7 @@ def _verdict(plan: Plan, made: Sequence[Row]) -> tuple[Verdict, str]:
         return Verdict.MISSING, "no gate is set, so nothing is judged"
     if left_out and not any(row.role == "arm" for row in judged):
         return Verdict.MISSING, f"no arm but the reference can run here: nothing compared{beside}"
+    beside += slow_mode.told_of(plan, judged)
     places = [f"{row.arm} on {row.layout}" for row in judged if row.verdict is verdict]
     count = len(places)
     where = ", ".join(places[:_NAMED])
@@ -220,6 +221,7 @@ def judge(
     ]
     checks = {place: checks_of(plan, place, evidence) for place in places}
     checks, alarms = decided(plan, checks)
+    checks = slow_mode.held(plan, checks, evidence)
     invalid = {
         place: proof.broken(r for r in found if (r.layout, r.arm) == place) for place in places
     }

@@ -8,7 +8,7 @@ from datetime import date
 
 from evals.metrics import METRICS
 from pipeline.experiment.quarantine import Quarantine
-from pipeline.gate import gains, proof, quarantine
+from pipeline.gate import gains, proof, quarantine, slow_mode
 from pipeline.gate.evidence import Evidence, Key, Place, asks, is_fraction, problem_of
 from pipeline.gate.host_rule import busy_notes
 from pipeline.gate.model import (
@@ -67,6 +67,7 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
     counting = quarantine.without(summary, aside, plan, layout, arm)
     own = [r for r in records.values() if (r.layout, r.arm) == place]
     found = proof.premises(own)
+    numbers = measured(jobs, plan.alpha)
     asked = proof.proof(found)
     gaps = [*_gate_gaps(plan, jobs, aside), *_proof_gaps(plan, asked)]
     verdict = row_verdict(checks, counting, gaps)
@@ -83,11 +84,15 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
             *proof.notes(plan, layout, arm),
             *signals(checks, plan.alpha, comparisons=_rates(plan)),
             *busy_notes(own),
+            *(
+                f"launches differ by more than the margin: {told}"
+                for told in slow_mode.spread_out(plan.gates, numbers)
+            ),
             *warned,
         ],
         verdict=verdict,
         reasons=row_reasons(verdict, checks, counting, gaps, _named(jobs, checks)),
-        measured=measured(jobs, plan.alpha),
+        measured=numbers,
         checks=checks,
         records=summary,
         proof=asked,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from evals.job import Answer, Mark
 from evals.logprobs.trails import Trail
+from pipeline.plan.model import Launch
 from pipeline.premises import Claims, served_path
 from pipeline.premises import Evidence as PremiseEvidence
 from pipeline.records.record import PremiseResult, Record, Status
@@ -72,6 +73,35 @@ def at_blocks(
         return record.model_copy(update={"metrics": metrics})
 
     return stored.with_records({cell: one(stored.records[cell]) for cell in cells})
+
+
+def repeated(stored: Stored, times: int) -> Stored:
+    """Every block so many times, one after another, as planned launches; speeds only."""
+    launches: list[Launch] = []
+    records = {}
+    facts = {}
+    blocks = 1 + max(launch.block for launch in stored.plan.launches)
+    for time in range(times):
+        for launch in stored.plan.launches:
+            name = f"{launch.id}-{time}"
+            block = launch.block + time * blocks
+            cells = [c.model_copy(update={"id": f"{name}/{c.job}"}) for c in launch.cells]
+            changes = {"id": name, "block": block, "cells": cells, "optional": False}
+            launches.append(launch.model_copy(update=changes))
+            if launch.id in stored.facts:
+                facts[name] = stored.facts[launch.id]
+            for old, new in zip(launch.cells, cells, strict=True):
+                if old.id in stored.records:
+                    changes = {"cell": new.id, "launch": name, "block": block}
+                    records[new.id] = stored.records[old.id].model_copy(update=changes)
+    plan = stored.plan.model_copy(
+        update={
+            "launches": launches,
+            "launches_per_arm": stored.plan.launches_per_arm * times,
+            "sequential": None,
+        }
+    )
+    return replace(stored, plan=plan, records=records, facts=facts)
 
 
 def remarked(

@@ -14,6 +14,7 @@ from pipeline.selftest.injections import (
     at_blocks,
     changed,
     remarked,
+    repeated,
     scaled,
     share_of,
     shifted,
@@ -27,6 +28,9 @@ __all__ = ["statistics"]
 
 _INCONCLUSIVE = (Verdict.INCONCLUSIVE,)
 _PASS = (Verdict.PASS,)
+
+# Launches with which one that is worse by twice the margin is lost in the mean.
+_MANY = 9
 
 # Steps of the search for a scatter that gives a wanted p-value.
 _BISECTIONS = 60
@@ -104,6 +108,17 @@ def _speeds(scene: Scene, one: Gated) -> Iterator[Case]:
         "no effect in noise",
         _scattered(narrow, one, cells, 0.02, 0.48),
         "no effect, and noise of launches that does not exclude the margin",
+        of=one,
+        check=_INCONCLUSIVE,
+        row=_INCONCLUSIVE,
+        run=_INCONCLUSIVE,
+    )
+    many = repeated(narrow, -(-_MANY // len(cells)))
+    one_slow = many.cells(scene.place, one.job)[-1:]
+    yield scene.case(
+        "one slow launch of many",
+        scaled(many, one_slow, one.metric, _worse(one, 2.0)),
+        "one launch of nine or more worse by twice the margin, the others equal: their mean passes",
         of=one,
         check=_INCONCLUSIVE,
         row=_INCONCLUSIVE,

@@ -24,6 +24,7 @@ from pipeline.gate import (
     multiplicity,
     proof,
     rows,
+    slow_mode,
     speed,
 )
 from pipeline.gate.model import EXIT_CODES, Check, Verdict
@@ -184,6 +185,9 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "speed: within the margin is no loss": without_margin,
     "speed: a loss must be established": without_p(1),
     "speed: one launch decides nothing": verdict_becomes(speed, "against_reference", I, P),
+    "speed: a slow launch of the arm alone is no pass": instead(
+        slow_mode, "slow_launches", lambda *_args: []
+    ),
     "answers: a loss is found": decided_becomes(0, R, P),
     "answers: a gain is found": decided_becomes(0, G, P),
     "answers: what is not decided is no pass": decided_becomes(0, I, P),
