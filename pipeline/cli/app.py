@@ -26,8 +26,9 @@ from pipeline.cli.options import (
     ExperimentFile,
     Overrides,
     RunPath,
+    VarianceFrom,
 )
-from pipeline.cli.power import power
+from pipeline.cli.power import known_basis, power
 from pipeline.cli.prepare import for_this_machine, planned
 from pipeline.cli.prepare_model import prepare_model
 from pipeline.cli.repro import repro
@@ -43,6 +44,7 @@ from pipeline.cli.selftest import selftest
 from pipeline.cli.trace import trace
 from pipeline.experiment.schema import schema_text
 from pipeline.plan.text import plan_lines
+from pipeline.power import launch_lines, speed_powers
 from pipeline.preflight.checks import preflight
 from pipeline.records.folder import RunFolder
 from pipeline.records.record import write_atomic
@@ -98,9 +100,12 @@ def plan(
     overrides: Overrides = None,
     engine: EngineOption = None,
     allow_impossible: AllowImpossible = False,  # noqa: FBT002 - typer's way to a flag
+    variance_from: VarianceFrom = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Print every launch of an experiment: command line, environment, jobs. Starts nothing.
+
+    And how many launches each gate on a speed needs, by what a run showed or what is assumed.
 
     Example: servegate plan experiments/fake.yaml --set launches=2 --json
     """
@@ -118,8 +123,11 @@ def plan(
             print(json.dumps(made.model_dump(mode="json"), indent=2))
             notes = [*(f"cannot run here: {text}" for text in lacking), *notes]
         else:
-            for line in plan_lines(made, lacking):
+            basis, assumed = known_basis(spec, variance_from)
+            needs = launch_lines(speed_powers(spec, basis), spec.alpha)
+            for line in [*plan_lines(made, lacking), *needs]:
                 stdout().print(line, markup=False)
+            notes += assumed
         if not all(launch.unsupported for launch in here.launches):
             notes += unsupported_notes(here)
         for note in notes:

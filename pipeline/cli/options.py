@@ -16,6 +16,7 @@ __all__ = [
     "ExperimentFile",
     "Overrides",
     "RunPath",
+    "VarianceFrom",
 ]
 
 
@@ -38,6 +39,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 AllowImpossible = Annotated[
     bool,
     typer.Option("--allow-impossible", help="Do not refuse gates that can never fire or pass."),
+]
+VarianceFrom = Annotated[
+    Path | None,
+    typer.Option("--variance-from", help="Take variances, tokens and pace from this run."),
 ]
 EngineOption = Annotated[
     EngineName | None, typer.Option("--engine", help="Serve with this in place of the file's.")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from pipeline import exit_codes
 from pipeline.cli.console import endings, say, stderr, stdout
-from pipeline.cli.options import AsJson, ExperimentFile, Overrides
+from pipeline.cli.options import AsJson, ExperimentFile, Overrides, VarianceFrom
 from pipeline.experiment.load import load_experiment
 from pipeline.experiment.local_data import counted_questions
 from pipeline.experiment.model import Experiment
@@ -23,21 +22,19 @@ from pipeline.power import (
     ScorePower,
     SpeedPower,
     measured_basis,
+    mode_lines,
     power_statement,
 )
 from pipeline.records.folder import RunFolder
 from pipeline.records.record import read_answers
 
-__all__ = ["power"]
+__all__ = ["known_basis", "power"]
 
 
 def power(
     experiment: ExperimentFile,
     overrides: Overrides = None,
-    variance_from: Annotated[
-        Path | None,
-        typer.Option("--variance-from", help="Take variances, tokens and pace from this run."),
-    ] = None,
+    variance_from: VarianceFrom = None,
     as_json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Say what an experiment can find and pass, and what it costs, before it runs.
@@ -46,7 +43,10 @@ def power(
     experiments/qwen3.5-mixedcomm-accuracy.yaml --set jobs.gsm8k.examples=null
     """
     with endings():
-        found, notes = _estimate(experiment, overrides, variance_from)
+        spec = load_experiment(experiment, overrides if overrides is not None else ())
+        basis, notes = known_basis(spec, variance_from)
+        say("simulating what the gates can find")
+        found = power_statement(spec, basis)
         if as_json:
             print(found.model_dump_json(indent=2))
         else:
@@ -56,21 +56,18 @@ def power(
         raise typer.Exit(exit_codes.CANNOT_VOUCH if found.impossible else exit_codes.PASS)
 
 
-def _estimate(
-    file: Path, overrides: list[str] | None, run: Path | None
-) -> tuple[PowerStatement, list[str]]:
-    """The statement of an experiment, and notes on what it rests on.
+def known_basis(
+    experiment: Experiment, run: Path | None
+) -> tuple[Mapping[str, JobBasis], list[str]]:
+    """What is known of each job before an experiment runs, and of which jobs nothing is.
 
     Args:
-        file: The experiment file.
-        overrides: Settings of the command line.
+        experiment: The experiment.
         run: A run to take variances, tokens and pace from; None: they are assumed.
 
     Raises:
-        pipeline.experiment.load.SpecError: The experiment file is wrong.
         pipeline.records.record.RecordError: The run cannot be read.
     """
-    experiment = load_experiment(file, overrides if overrides is not None else ())
     basis: dict[str, JobBasis] = {}
     notes: list[str] = []
     if run is not None:
@@ -82,26 +79,34 @@ def _estimate(
         ]
     for name, count in counted_questions(experiment).items():
         basis[name] = replace(basis.get(name, JobBasis()), questions=count)
-    say("simulating what the gates can find")
-    return power_statement(experiment, basis), notes
+    return basis, notes
 
 
 def _measured(folder: RunFolder, experiment: Experiment) -> dict[str, JobBasis]:
-    """What the run says of the experiment's jobs: those of the same name, kind and benchmark."""
+    """What the run says of the experiment's jobs: those of the same name, kind and benchmark.
+
+    How launches of a machine differ is worth knowing under another load, too: a latency job that
+    the run lacks has the spreads of the run's own one, if it has only one.
+    """
     plan = folder.load_plan()
     found = measured_basis(
         plan,
         folder.records(plan),
         lambda record: read_answers(folder.launch(record.launch).cell(record.job).root),
     )
-    # How many questions that run asked says nothing of how many this experiment will.
-    return {
-        name: replace(found[name], questions=None)
-        for name, job in experiment.jobs.items()
-        if name in found
-        and plan.jobs[name]["kind"] == job.kind
-        and plan.jobs[name].get("benchmark") == getattr(job, "benchmark", None)
-    }
+    loads = [name for name in found if plan.jobs[name]["kind"] == "latency"]
+    basis: dict[str, JobBasis] = {}
+    for name, job in experiment.jobs.items():
+        theirs = plan.jobs.get(name, {})
+        benchmark = getattr(job, "benchmark", None)
+        if name in found and (theirs["kind"], theirs.get("benchmark")) == (job.kind, benchmark):
+            # How many questions that run asked says nothing of how many this experiment will.
+            basis[name] = replace(found[name], questions=None)
+        elif job.kind == "latency" and len(loads) == 1:
+            other = found[loads[0]]
+            source = f"{other.source}, under the load of its job {loads[0]}"
+            basis[name] = replace(other, source=source)
+    return basis
 
 
 def _show_power(found: PowerStatement, out: Console) -> None:
@@ -116,7 +121,7 @@ def _show_power(found: PowerStatement, out: Console) -> None:
         _show(out, score.job, score.metric, _score_lines(score, found.power))
     for speed in found.speeds:
         line()
-        _show(out, speed.job, speed.metric, _speed_lines(speed, found.power))
+        _show(out, speed.job, speed.metric, _speed_lines(speed, found.power, found.alpha))
     if found.costs:
         line()
         line("cost, estimated:")
@@ -192,7 +197,7 @@ def _staged_lines(score: ScorePower) -> list[str]:
     return [f"in {score.stages} stages: {passes} and {asked}"]
 
 
-def _speed_lines(speed: SpeedPower, power: float) -> list[str]:
+def _speed_lines(speed: SpeedPower, power: float, alpha: float) -> list[str]:
     asked = f"{speed.launches} launches an arm, margin {100 * speed.margin:g} %"
     basis = f"spread of a difference {100 * speed.spread:.2g} % ({speed.source})"
     found = (
@@ -200,11 +205,12 @@ def _speed_lines(speed: SpeedPower, power: float) -> list[str]:
         if speed.smallest_change is None
         else f"a change of {100 * speed.smallest_change:.2g} % to the worse is found"
     )
-    needed = "more than 60" if speed.launches_needed is None else str(speed.launches_needed)
+    needed = "more than 200" if speed.launches_needed is None else str(speed.launches_needed)
     return [
         f"{asked}; {basis}",
         f"an arm that is just as fast passes with {speed.pass_chance:.0%}, in each comparison",
         f"{found} with {power:.0%}, as one of {speed.alarms} comparisons",
         f"the signs of {speed.launches} blocks alone give no p below {speed.smallest_p:.2g}",
         f"to pass an arm that is just as fast with {power:.0%}: {needed} launches",
+        *mode_lines(speed, alpha),
     ]

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import sqrt
 
 from evals import JOBS
 from evals.accuracy.job import AccuracySettings
 from evals.metrics import METRICS
 from pipeline.experiment import comparisons
+from pipeline.experiment.gates import followed
 from pipeline.experiment.model import Experiment
 from pipeline.stats.power import Difficulty
 
 __all__ = [
-    "ASSUMED_SPREAD",
     "ASSUMED_START_S",
     "BENCHMARK_SIZES",
+    "POWER",
     "Basis",
     "JobBasis",
     "accuracy_alarms",
     "asked_times",
     "assumed_difficulty",
     "assumed_pace",
+    "assumed_spread",
     "gated_launches",
     "is_fraction",
     "layouts_of",
+    "most_launches",
     "questions_of",
     "speed_alarms",
 ]
@@ -55,9 +59,26 @@ _DIFFICULTIES: Mapping[str, tuple[float, float, str]] = {
 }
 _OTHER = (0.85, 0.05, _GUESS)
 
-# The spread of launch medians of ITL inside a block: 0.5 % an arm on one H100, as in
-# benchmarks/gate_calibration.py, so sqrt(2) times that for a difference.
-ASSUMED_SPREAD = 0.007
+# The usual choice for planning; the gate's own hints use it too.
+POWER = 0.8
+
+# Standard deviation of the logarithm over launches of one arm. For ITL more than the 0.2 % of the
+# launches on an H100 of which docs/latency.md has the table; for the others what they showed.
+_SPREAD_OF_ITL = 0.005
+_SPREADS: Mapping[str, float] = {
+    "median_tpot_ms": 0.014,
+    "median_e2e_ms": 0.03,
+    "median_ttft_ms": 0.10,
+    **{f"{name}_throughput": 0.031 for name in ("output", "total", "request", "steady")},
+    "p90_itl_ms": 0.031,
+    "p95_itl_ms": 0.07,
+    "p99_itl_ms": 0.38,
+    "steady_p90_gap_ms": 0.026,
+    "steady_p95_gap_ms": 0.053,
+    "steady_p99_gap_ms": 0.43,
+    **{f"{rank}_{name}_ms": 0.09 for rank in ("p90", "p95", "p99") for name in ("tpot", "ttft")},
+    **{f"{rank}_e2e_ms": 0.07 for rank in ("p90", "p95", "p99")},
+}
 # From the start of a server to its first token: weights of some hundred GB, graphs, compilation.
 ASSUMED_START_S = 600.0
 # One token every 25 ms and request; tokens of an answer without and with thinking.
@@ -96,6 +117,12 @@ def assumed_difficulty(benchmark: str) -> tuple[Difficulty, str]:
     return Difficulty(score=score, within=within), f"assumed: {source}"
 
 
+def assumed_spread(metric: str) -> tuple[float, str]:
+    """Spread of the log difference of two launches in a speed, and what was assumed."""
+    spread = _SPREADS.get(metric, _SPREAD_OF_ITL)
+    return sqrt(2) * spread, f"assumed: launches that differ by {100 * spread:.2g} %"
+
+
 def assumed_pace(job: AccuracySettings) -> tuple[float, float, str]:
     """Tokens of an answer, tokens a second of a server, and what was assumed."""
     tokens = min(float(job.max_tokens), _LONG if job.max_tokens >= _THINKS else _SHORT)
@@ -123,6 +150,13 @@ def gated_launches(name: str, experiment: Experiment) -> int:
     if JOBS[experiment.jobs[name].kind].alone:
         return 1 if launches is None else launches  # on launches of its own
     return experiment.launches if launches is None else min(launches, experiment.launches)
+
+
+def most_launches(name: str, experiment: Experiment) -> int:
+    """Launches of a job, with those that it may buy."""
+    if experiment.sequential is not None and name in followed(experiment.jobs):
+        return experiment.sequential.max_launches
+    return gated_launches(name, experiment)
 
 
 def asked_times(name: str, experiment: Experiment) -> int:

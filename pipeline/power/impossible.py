@@ -9,7 +9,7 @@ from scipy.special import ndtri, stdtrit
 
 from evals.accuracy.job import AccuracySettings
 from evals.metrics import METRICS
-from pipeline.experiment.gates import Gate, followed
+from pipeline.experiment.gates import Gate
 from pipeline.experiment.model import Experiment
 from pipeline.power.basis import (
     Basis,
@@ -19,6 +19,7 @@ from pipeline.power.basis import (
     gated_launches,
     is_fraction,
     layouts_of,
+    most_launches,
     questions_of,
 )
 from pipeline.stats import decision
@@ -77,7 +78,7 @@ def impossible_gates(experiment: Experiment, basis: Basis | None = None) -> list
                 told += [] if seen is None else _reach(experiment, gate, seen, questions, samples)
                 told += _floor(experiment, gate, questions, METRICS[metric].better)
             elif not is_fraction(metric) and METRICS[metric].unit != "nats":
-                told += _ratio(experiment, metric, gate, _at_most(job, experiment))
+                told += _ratio(experiment, metric, gate, most_launches(job, experiment))
             if len(experiment.arms) < 2 and gate.floor is None:
                 told.append(
                     "can never pass or fire: there is only the reference arm, and no floor to "
@@ -166,13 +167,6 @@ def _floor(experiment: Experiment, gate: Gate, questions: int, better: str) -> l
             f"{worst.upper:.2%}, and it asks for {floor:.2%}; {more}raise it"
         )
     return told
-
-
-def _at_most(job: str, experiment: Experiment) -> int:
-    """Launches of a job, with those that it may buy."""
-    if experiment.sequential is not None and job in followed(experiment.jobs):
-        return experiment.sequential.max_launches
-    return gated_launches(job, experiment)
 
 
 def _ratio(experiment: Experiment, metric: str, gate: Gate, launches: int) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import log, sqrt
 from statistics import fmean, median, stdev
 
 from evals.job import Answer
 from evals.metrics import METRICS
+from pipeline.gate.gains import repeats_reference
 from pipeline.plan.model import LayoutKey, Plan
 from pipeline.power.basis import JobBasis, is_fraction
 from pipeline.records.record import Record, Status
@@ -31,6 +32,9 @@ def measured_basis(
     The variance inside a question comes from repeats of the same arm on the same layout where there
     are any. Where each question was asked once it comes from pairs: of the reference arm with
     itself on other layouts (A/A), else of the arms, whose true difference it then includes.
+
+    How launches differ comes from those of equal arms where some arm repeats the reference: all of
+    one layout together, what blocks share included. Else from the blocks of each pair of arms.
 
     Args:
         plan: The run's plan.
@@ -130,21 +134,41 @@ def _rate(given: Sequence[Answer]) -> float | None:
 
 def _speed(plan: Plan, records: Sequence[Record]) -> JobBasis | None:
     names = {name for record in records for name in record.metrics if name in METRICS}
+    equal = {plan.reference, *repeats_reference(plan)}
+    told = f"launches of equal arms ({', '.join(sorted(equal))})" if len(equal) > 1 else "launches"
     spreads: dict[str, float] = {}
     for name in sorted(names):
         if is_fraction(name) or METRICS[name].unit == "nats":
             continue
-        seen = _spreads(plan.reference, name, records)
+        values: dict[_Place, dict[int, float]] = defaultdict(dict)
+        for record in records:
+            if record.metrics.get(name, 0.0) > 0:
+                values[record.layout, record.arm][record.block] = record.metrics[name]
+        seen = _of_equal(equal, values) or _of_pairs(plan.reference, values)
         if seen:
             spreads[name] = sqrt(fmean(spread**2 for spread in seen))
-    return JobBasis(spreads=spreads, source="measured in the run") if spreads else None
+    return JobBasis(spreads=spreads, source=f"measured in the run: {told}") if spreads else None
 
 
-def _spreads(reference: str, name: str, records: Sequence[Record]) -> list[float]:
-    values: dict[_Place, dict[int, float]] = defaultdict(dict)
-    for record in records:
-        if record.metrics.get(name, 0.0) > 0:
-            values[record.layout, record.arm][record.block] = record.metrics[name]
+_Values = Mapping[_Place, Mapping[int, float]]
+"""One value a launch, by block."""
+
+
+def _of_equal(equal: Collection[str], values: _Values) -> list[float]:
+    """Of a difference of two launches, layout by layout; none where no two arms are equal."""
+    logs: dict[LayoutKey, list[float]] = defaultdict(list)
+    arms: dict[LayoutKey, int] = defaultdict(int)
+    for (layout, arm), own in values.items():
+        if arm in equal:
+            logs[layout] += map(log, own.values())
+            arms[layout] += 1
+    return [
+        sqrt(2) * stdev(own) for layout, own in logs.items() if arms[layout] > 1 and len(own) > 2
+    ]
+
+
+def _of_pairs(reference: str, values: _Values) -> list[float]:
+    """Of the differences inside blocks of every arm and the reference."""
     found: list[float] = []
     for (layout, arm), own in values.items():
         theirs = values.get((layout, reference), {})

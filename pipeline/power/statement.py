@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import ceil, exp, log
+from math import ceil
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -16,8 +16,8 @@ from evals.metrics import METRICS
 from pipeline.experiment.gates import Gate
 from pipeline.experiment.model import Experiment
 from pipeline.power.basis import (
-    ASSUMED_SPREAD,
     ASSUMED_START_S,
+    POWER,
     Basis,
     JobBasis,
     accuracy_alarms,
@@ -28,16 +28,10 @@ from pipeline.power.basis import (
     is_fraction,
     layouts_of,
     questions_of,
-    speed_alarms,
 )
 from pipeline.power.impossible import impossible_gates
+from pipeline.power.speeds import SpeedPower, speed_powers
 from pipeline.stats.decision import questions_to_pass, unseen_collapse
-from pipeline.stats.launch_power import (
-    launches_for,
-    ratio_chances,
-    smallest_ratio,
-    smallest_sign_flip_p,
-)
 from pipeline.stats.power import (
     Comparison,
     Rates,
@@ -185,33 +179,6 @@ class ScorePower(_Frozen):
     staged_operating: list[OperatingPoint] | None
 
 
-class SpeedPower(_Frozen):
-    """One gated latency or throughput.
-
-    Attributes:
-        launches: Of each arm and layout.
-        spread: Standard deviation of the log difference of two launches inside a block.
-        source: Where it is from.
-        alarms: Comparisons of speed that share alpha.
-        pass_chance: Chance that an arm without any difference passes.
-        smallest_change: Relative change to the worse that is found with a chance of 80 %.
-        smallest_p: The smallest p-value that the signs of so many blocks can give by themselves.
-        launches_needed: Least number that passes an equal arm 80 % of the time.
-    """
-
-    job: str
-    metric: str
-    margin: float
-    launches: int
-    spread: float
-    source: str
-    alarms: int
-    pass_chance: float
-    smallest_change: float | None
-    smallest_p: float
-    launches_needed: int | None
-
-
 class PowerStatement(_Frozen):
     """What an experiment can show.
 
@@ -238,10 +205,6 @@ class PowerStatement(_Frozen):
     not_estimated: list[str]
 
 
-# The usual choice for planning; the gate's own hints use it too.
-POWER = 0.8
-
-
 def power_statement(experiment: Experiment, basis: Basis | None = None) -> PowerStatement:
     """Simulate what the gates of an experiment can find and pass; some seconds a score.
 
@@ -251,7 +214,6 @@ def power_statement(experiment: Experiment, basis: Basis | None = None) -> Power
     """
     known: Basis = {} if basis is None else basis
     scores: list[ScorePower] = []
-    speeds: list[SpeedPower] = []
     unknown: list[str] = []
     for job, gates in experiment.gates.items():
         for metric, gate in gates.items():
@@ -260,8 +222,6 @@ def power_statement(experiment: Experiment, basis: Basis | None = None) -> Power
                 unknown.append(f"gates.{job}.{metric}: {why}")
             elif metric == "score":
                 scores.append(_score(experiment, job, gate, known))
-            else:
-                speeds.append(_speed(experiment, job, metric, gate, known))
     bill = costs(experiment, known)
     hours = [cost.gpu_hours for cost in bill if cost.gpu_hours is not None]
     return PowerStatement(
@@ -269,7 +229,7 @@ def power_statement(experiment: Experiment, basis: Basis | None = None) -> Power
         alpha=experiment.alpha,
         power=POWER,
         scores=scores,
-        speeds=speeds,
+        speeds=speed_powers(experiment, known),
         costs=bill,
         gpu_hours=sum(hours) if hours else None,
         impossible=impossible_gates(experiment, known),
@@ -366,33 +326,3 @@ def _questions_needed(one: Comparison) -> int:
             break
         needed = ceil(needed * 1.1)
     return needed
-
-
-def _speed(experiment: Experiment, job: str, metric: str, gate: Gate, known: Basis) -> SpeedPower:
-    seen = known.get(job, JobBasis())
-    measured = seen.spreads.get(metric)
-    spread = ASSUMED_SPREAD if measured is None else measured
-    lower_is_better = METRICS[metric].better == "lower"
-    margin = log(1 + gate.margin) if lower_is_better else -log(1 - gate.margin)
-    launches, alarms = gated_launches(job, experiment), speed_alarms(experiment)
-
-    def chances(change: float) -> tuple[float, float]:
-        return ratio_chances(
-            launches, spread, margin, experiment.alpha, alarms=alarms, change=change
-        )
-
-    found = smallest_ratio(chances, POWER)
-    change = None if found is None else exp(found) - 1 if lower_is_better else 1 - exp(-found)
-    return SpeedPower(
-        job=job,
-        metric=metric,
-        margin=gate.margin,
-        launches=launches,
-        spread=spread,
-        source="assumed: launch medians that differ by 0.5 %" if measured is None else seen.source,
-        alarms=alarms,
-        pass_chance=chances(0.0)[0],
-        smallest_change=change,
-        smallest_p=smallest_sign_flip_p(launches),
-        launches_needed=launches_for(spread, margin, experiment.alpha, POWER),
-    )

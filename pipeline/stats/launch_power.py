@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from math import sqrt
 
@@ -15,7 +16,7 @@ __all__ = ["launches_for", "ratio_chances", "smallest_ratio", "smallest_sign_fli
 
 _RUNS = 20_000
 _HALVINGS = 12
-_MOST_LAUNCHES = 60
+_MOST_LAUNCHES = 200
 # Beyond a factor of four nobody needs statistics.
 _LARGEST = 1.4
 
@@ -72,11 +73,14 @@ def smallest_ratio(
 
 
 def launches_for(spread: float, margin: float, alpha: float, power: float = 0.8) -> int | None:
-    """Least launches an arm with which an equal arm passes with this chance; None: over 60."""
-    for launches in range(2, _MOST_LAUNCHES + 1):
-        if ratio_chances(launches, spread, margin, alpha)[0] >= power:
-            return launches
-    return None
+    """Least launches an arm with which an equal arm passes with this chance; None: over 200."""
+
+    def enough(launches: int) -> bool:
+        return ratio_chances(launches, spread, margin, alpha)[0] >= power
+
+    if not enough(_MOST_LAUNCHES):
+        return None
+    return bisect_left(range(2, _MOST_LAUNCHES), True, key=enough) + 2
 
 
 def smallest_sign_flip_p(launches: int) -> float:
