@@ -13,8 +13,12 @@ the gate that a real run goes through. Told for each number of launches:
 - found: an arm that is 5 % slower, with a margin of 3 %.
 
 The figure is the largest share of false alarms or wrong passes; the limit is alpha and three
-standard errors of the simulation. At least 95 % must be found. What pooling the variance over arms
-would do is printed last: it decides nothing, and these numbers are why it is not done.
+standard errors of the simulation. At least 95 % must be found.
+
+What pooling the variance would do is printed last, over arms and over the layouts of one arm. It
+decides nothing: these numbers are why each comparison has its own variance. The claims that they
+hold are that its own keeps alpha where one layout of an arm repeats 3 and 6 times worse than the
+others, and that none of the ways to pool that are tried does.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from math import exp, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr
+from scipy.special import digamma, polygamma, stdtr
 
 from pipeline.gate import Verdict, judge
 from pipeline.stats import holm
@@ -94,6 +98,97 @@ def _p_values(logs: NDArray[np.float64]) -> tuple[list[float], list[float]]:
     return list(stdtr(blocks - 1, -means / own)), list(stdtr(df, -means / error))
 
 
+# Nine comparisons: three arms on three layouts, all beside one reference.
+_ARMS, _LAYOUTS = 3, 3
+_SIMULATED = 20_000
+Floats = NDArray[np.float64]
+
+
+def layouts_pooled(launches: int) -> dict[str, dict[str, float]]:
+    """Ways to pool one arm's variance over its layouts, and what each errs and finds.
+
+    Told by method: ``one, X3`` and ``one, X6``, the error rate at alpha of the one layout that
+    repeats so many times worse than the arm's others, as a false alarm and, since t is symmetric,
+    as a pass of an arm that is worse by exactly its margin; ``any``, the largest share of matrices
+    with a false alarm of nine comparisons at alpha / 9, where one layout of one arm or of each arm
+    is 1, 3 or 6 times worse; ``found``, a step of 5 % as one of nine, all layouts alike.
+    """
+    rng = np.random.default_rng(launches)
+    told: dict[str, dict[str, float]] = {}
+    for times in (1, 3, 6):
+        for arms in (1, _ARMS):
+            means, variances = _differences(rng, launches, times, arms)
+            for name, p in _ways(means, variances, launches).items():
+                figures = told.setdefault(name, {"any": 0.0})
+                alarm = (p.reshape(_SIMULATED, -1).min(axis=1) < ALPHA / _ARMS / _LAYOUTS).mean()
+                figures["any"] = max(figures["any"], float(alarm))
+                figures[f"one, X{times}"] = float((p[:, 0, 0] < ALPHA).mean())
+    means, variances = _differences(rng, launches, 1, 1)
+    for name, p in _ways(means + log(1.05), variances, launches).items():
+        beyond = means[:, 0, 0] + log(1.05) > log(1.03)
+        told[name]["found"] = float((beyond & (p[:, 0, 0] < ALPHA / _ARMS / _LAYOUTS)).mean())
+    return told
+
+
+def _differences(
+    rng: np.random.Generator, launches: int, times: int, arms: int
+) -> tuple[Floats, Floats]:
+    """Means and variances of block differences, by experiment, arm and layout."""
+    spreads = np.full((_ARMS, _LAYOUTS, 1), SPREAD)
+    spreads[:arms, 0] *= times
+    reference = rng.normal(0, SPREAD, (_SIMULATED, 1, _LAYOUTS, launches))
+    own = rng.normal(0, 1, (_SIMULATED, _ARMS, _LAYOUTS, launches)) * spreads
+    differences = own - reference
+    return differences.mean(axis=-1), differences.var(axis=-1, ddof=1)
+
+
+def _ways(means: Floats, variances: Floats, launches: int) -> dict[str, Floats]:
+    """One-sided p-values of every way to take the variance.
+
+    The moderated t is that of G. K. Smyth, Statistical Applications in Genetics and Molecular
+    Biology 3 (2004) article 3, its prior estimated from the layouts of one arm by the moments of
+    the log variances.
+    """
+    df = launches - 1
+    mean = variances.mean(axis=2, keepdims=True)
+    largest = variances.max(axis=2, keepdims=True)
+    logs = np.log(variances) - digamma(df / 2) + log(df / 2)
+    excess = logs.var(axis=2, ddof=1, keepdims=True) - polygamma(1, df / 2)
+    alike = excess <= 0
+    halves = np.logspace(-3, 5, 8000)  # trigamma inverted by table
+    prior = 2 * np.interp(-np.maximum(excess, 1e-9), -polygamma(1, halves), halves)
+    level = np.exp(logs.mean(axis=2, keepdims=True))
+    level = np.where(alike, level, level * np.exp(digamma(prior / 2)) / (prior / 2))
+    moderated = (prior * level + df * variances) / (prior + df)
+
+    def p(variance: Floats, of: float | Floats) -> Floats:
+        found: Floats = stdtr(of, -means / np.sqrt(variance / launches))
+        return found
+
+    return {
+        "its own": p(variances, df),
+        "pooled": p(mean, df * _LAYOUTS),
+        "moderated t": p(moderated, np.minimum(prior + df, df * _LAYOUTS)),
+        "a prior of 2 df": p((2 * mean + df * variances) / (2 + df), 2 + df),
+        "a prior of 1 df": p((mean + df * variances) / (1 + df), 1 + df),
+        "the larger of own and pooled": p(np.maximum(variances, mean), df * _LAYOUTS),
+        "the largest layout's": p(largest + 0 * variances, df * _LAYOUTS),
+    }
+
+
+def _pooling_errs() -> bool:
+    """Print what pooling over layouts would do; whether the claims of the docstring hold."""
+    holds = True
+    noise = 3 * sqrt(ALPHA * (1 - ALPHA) / _SIMULATED)
+    for launches in (3, 4, 5):
+        for name, of in layouts_pooled(launches).items():
+            figures = ", ".join(f"{figure} {value:.3f}" for figure, value in sorted(of.items()))
+            print(f"{launches} launches, variance {name}: {figures}")
+            worst = max(of["any"], of["one, X3"], of["one, X6"])
+            holds &= (worst <= ALPHA + noise) == (name == "its own")
+    return holds
+
+
 def main(experiments: int) -> int:
     """Exit code 0 if the error rates are kept and the slowdown is found."""
     worst, least = 0.0, 1.0
@@ -120,8 +215,9 @@ def main(experiments: int) -> int:
     ):
         own, together = pooled(experiments, 4, tuple(spreads))
         print(f"spreads {told}: false alarms {own:.3f} with each own, {together:.3f} if pooled")
+    errs = _pooling_errs()
     limit = ALPHA + 3 * sqrt(ALPHA * (1 - ALPHA) / experiments)
-    holds = worst <= limit and least >= FOUND
+    holds = worst <= limit and least >= FOUND and errs
     print(f"5 % slower found in at least {least:.1%} (limit {FOUND:.0%})")
     verdict = "holds" if holds else "falls short"
     print(f"benchmark latency_calibration: {worst:.3f} (limit {limit:.3f}) {verdict}")

@@ -14,7 +14,7 @@ from pipeline.gate.gains import repeats_reference
 from pipeline.plan.model import LayoutKey, Plan
 from pipeline.power.basis import JobBasis, is_fraction
 from pipeline.records.record import Record, Status
-from pipeline.stats.launches import launch_ratio
+from pipeline.stats.launches import LEAST_SPREAD, launch_ratio
 from pipeline.stats.power import Difficulty
 
 __all__ = ["measured_basis"]
@@ -163,7 +163,9 @@ def _of_equal(equal: Collection[str], values: _Values) -> list[float]:
             logs[layout] += map(log, own.values())
             arms[layout] += 1
     return [
-        sqrt(2) * stdev(own) for layout, own in logs.items() if arms[layout] > 1 and len(own) > 2
+        max(sqrt(2) * stdev(own), LEAST_SPREAD)
+        for layout, own in logs.items()
+        if arms[layout] > 1 and len(own) > 2
     ]
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.experiment.model import Experiment
+from pipeline.power import speed_powers
 from pipeline.power.measured import measured_basis
 from pipeline.records.folder import RunFolder
 from pipeline.report.build import write
@@ -135,17 +137,14 @@ def test_a_record_is_the_median_of_its_runs_that_count(run: Path) -> None:
 
 @pytest.mark.parametrize("run", runs_of("h100-smoke"), ids=name_of)
 def test_a_plan_can_be_made_from_what_the_launches_showed(run: Path) -> None:
-    """`servegate power --basis` reads the spread of launches from a kept run."""
+    """`servegate power --variance-from` reads the spread of launches from a kept run."""
     folder = RunFolder(run)
     plan = folder.load_plan()
     basis = measured_basis(plan, list(folder.records(plan)), lambda _: [])
-    squares = []
-    for arm in ("again", "slow"):
-        own, reference = launches(run, arm), launches(run, "reference")
-        if own.keys() == reference.keys():
-            logs = [log(own[block] / reference[block]) for block in own]
-            squares.append(max(stdev(logs), 0.001) ** 2)
-    assert basis["latency"].spreads[_ITL] == pytest.approx(sqrt(fmean(squares)), rel=1e-6)
+    # The arm "slow" is another one; of a difference of two launches of equal arms.
+    equal = [*launches(run, "again").values(), *launches(run, "reference").values()]
+    expected = sqrt(2) * stdev(map(log, equal))
+    assert basis["latency"].spreads[_ITL] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("run", runs_of("h100-answers"), ids=name_of)
@@ -181,3 +180,37 @@ def test_every_block_of_figures_names_machine_and_day() -> None:
             assert "H100" in text, name
             assert "driver 5" in text, name
             assert "2026-" in text, name
+
+
+@pytest.mark.parametrize(("metric", "margin", "needed"), [
+    ("median_itl_ms", 0.03, 2), ("steady_itl_ms", 0.03, 2), ("output_throughput", 0.03, 15),
+    ("steady_throughput", 0.03, 13), ("median_ttft_ms", 0.05, 51), ("p95_itl_ms", 0.03, 72),
+    ("p99_itl_ms", 0.05, None), ("median_tpot_ms", 0.05, 3),
+])  # fmt: skip
+def test_launches_of_equal_arms_tell_what_each_gate_needs(
+    metric: str, margin: float, needed: int | None
+) -> None:
+    """The table of docs/latency.md."""
+    [run] = [run for run in RUNS if run.parent.name == "h100-smoke"]
+    folder = RunFolder(run)
+    plan = folder.load_plan()
+    basis = measured_basis(plan, folder.records(plan), lambda _record: ())
+    experiment = Experiment.model_validate(
+        {
+            "name": "next-night",
+            "model": {"path": "org/model"},
+            "layouts": [{"tp": 1, "attention_dp": [1]}],
+            "arms": {"old": {}, "new": {"env": {"SOME_SWITCH": "1"}}},
+            "reference": "old",
+            "launches": 3,
+            "jobs": {
+                "latency": {
+                    "kind": "latency", "input_len": 256, "output_len": 128, "concurrency": 16,
+                }
+            },
+            "gates": {"latency": {metric: {"margin": margin}}},
+        }
+    )  # fmt: skip
+    [told] = speed_powers(experiment, basis)
+    assert told.launches_needed == needed
+    assert "equal arms (again, reference)" in told.source
