@@ -230,6 +230,7 @@ def _speed(launch: Launch, metric: str, speed: SpeedOf) -> float:
 def _record(
     launch: Launch, cell: Cell, metrics: dict[str, float], details: dict[str, Any]
 ) -> Record:
+    hour, minute = 6 + launch.index // 60, launch.index % 60
     return Record(
         cell=cell.id,
         launch=launch.id,
@@ -243,8 +244,8 @@ def _record(
         failure_class="",
         reason="",
         log_tail=[],
-        started_at=f"2026-11-24T06:{launch.index:02d}:00.000+00:00",
-        ended_at=f"2026-11-24T06:{launch.index:02d}:30.000+00:00",
+        started_at=f"2026-11-24T{hour:02d}:{minute:02d}:00.000+00:00",
+        ended_at=f"2026-11-24T{hour:02d}:{minute:02d}:30.000+00:00",
         seconds=30.0,
         settings=cell.settings,
         metrics=metrics,
