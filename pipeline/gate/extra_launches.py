@@ -171,6 +171,7 @@ def _open(plan: Plan, place: Place, evidence: Mapping[Key, Evidence]) -> bool:
             design,
         ).verdict
         for job in followed_jobs(plan)
+        if (layout, arm, job) in evidence and (layout, plan.reference, job) in evidence
         for metric, gate in plan.gates.get(job, {}).items()
         if not asks(metric)
     ]

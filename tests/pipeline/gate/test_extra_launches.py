@@ -323,3 +323,11 @@ def test_arms_that_may_not_be_compared_buy_nothing() -> None:
         packages = {**alike[last].packages, "torch": "2.15.0"}
         other = {**alike, last: alike[last].model_copy(update={"packages": packages})}
         assert needed(made.plan, records, other, 3) == frozenset()
+
+
+def test_a_gated_job_that_no_launch_runs_is_missing_and_buys_nothing() -> None:
+    made = run_of(plan_of(), 3, {ARM: LOUD})
+    bare = [launch.model_copy(update={"cells": []}) for launch in made.plan.launches]
+    plan = made.plan.model_copy(update={"launches": bare})
+    assert needed(plan, [], {}, 3) == frozenset()
+    assert judge(plan, [], made.read, {}).verdict is Verdict.MISSING
