@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evals.accuracy.answer_log import write_whole
 from evals.accuracy.files import FAILURE
+from evals.files import write_whole
 
 if TYPE_CHECKING:
     import requests

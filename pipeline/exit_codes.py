@@ -1,8 +1,8 @@
-"""The exit codes of every command; scripts and CI rest on them, so they never change meaning."""
+"""How every command ends; scripts and CI rest on the codes, so they never change meaning."""
 
 from __future__ import annotations
 
-__all__ = ["CANNOT_VOUCH", "INTERRUPTED", "PASS", "REGRESSED", "USAGE"]
+__all__ = ["CANNOT_VOUCH", "INTERRUPTED", "PASS", "REGRESSED", "USAGE", "UnforeseenError"]
 
 PASS = 0
 REGRESSED = 1
@@ -11,3 +11,11 @@ USAGE = 2
 CANNOT_VOUCH = 3
 """Inconclusive, invalid, missing, or nothing compared: never a pass."""
 INTERRUPTED = 130
+
+
+class UnforeseenError(Exception):
+    """Carries an error past Typer, which would end the process with 1 for it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error

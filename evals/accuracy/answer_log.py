@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Self
 
 from evals.accuracy.files import ANSWERS, PROGRESS
 from evals.accuracy.marking.marker import Kind, Marked, mark_answer
+from evals.files import write_whole
 from evals.job import Answer
 
 if TYPE_CHECKING:
     from sgl_eval.types import Example, Sample
 
-__all__ = ["AnswerLog", "write_whole"]
+__all__ = ["AnswerLog"]
 
 _PROGRESS_EVERY_S = 0.25
 
@@ -137,10 +137,3 @@ class AnswerLog:
 def _utf8(text: str) -> str:
     """Text without the lone surrogates that JSON escapes can carry and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the whole new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)  # noqa: PTH105  Path.replace would hide that it is atomic

@@ -15,16 +15,17 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from evals.accuracy.answer_log import AnswerLog, write_whole
+from evals.accuracy.answer_log import AnswerLog
 from evals.accuracy.data import DataSet
 from evals.accuracy.early_stop import end_when_told
 from evals.accuracy.files import ANSWERS, FAILURE, SUMMARY
 from evals.accuracy.marking.marker import KINDS
 from evals.accuracy.protocol import prepare
-from evals.accuracy.questions import DataError, Question
+from evals.accuracy.questions import Question
 from evals.accuracy.resume import carried
 from evals.accuracy.samplers import ChatOverCompletions
 from evals.accuracy.settings import AccuracySettings
+from evals.files import DataError, write_whole
 from evals.job import Answer
 
 if TYPE_CHECKING:

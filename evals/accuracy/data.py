@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +13,14 @@ from evals.accuracy import hub
 from evals.accuracy.questions import (
     COLUMNS,
     PLAIN,
-    DataError,
     Question,
     Shot,
-    digest,
     duplicate_ids,
     missing_columns,
     to_question,
     to_shot,
 )
-from evals.files import split_lines
+from evals.files import DataError, digest, read_rows
 
 
 def sample(questions: Sequence[Question], size: int, seed: int) -> list[Question]:
@@ -248,16 +245,7 @@ def _read(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if file.suffix == ".parquet":
         yield from enumerate(_read_parquet(file), start=1)
         return
-    for number, line in enumerate(split_lines(file.read_bytes()), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:  # bad JSON, or bytes that are not UTF-8
-            raise DataError(f"{file}:{number}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{file}:{number}: {type(row).__name__}, not a JSON object")
-        yield number, row
+    yield from read_rows(file)
 
 
 def _read_parquet(file: Path) -> list[dict[str, Any]]:

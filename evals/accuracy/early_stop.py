@@ -12,8 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evals.accuracy.answer_log import write_whole
-from evals.accuracy.questions import DataError
+from evals.files import DataError, write_whole
 from evals.job import Answer
 
 __all__ = ["STOP", "Stop", "counted", "end_when_told", "read_stop", "tell_to_stop"]

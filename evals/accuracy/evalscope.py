@@ -17,9 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evals.accuracy.answer_set import AnswerSet, without_shared_lines
 from evals.accuracy.grades import mark
-from evals.accuracy.questions import DataError
+from evals.files import DataError, read_rows
 from evals.job import Answer, Mark
-from evals.json_rows import read_rows
 from evals.told_settings import flat, model_name, told
 
 __all__ = ["TOOL", "read_evalscope_review", "review_files"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 
 __all__ = ["SETS", "RealSet", "access_problem", "load"]
 

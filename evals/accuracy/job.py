@@ -12,8 +12,9 @@ from evals.accuracy.data import load_local, load_shots, shared_problem
 from evals.accuracy.files import ANSWERS, PROGRESS, PROTOCOL
 from evals.accuracy.outcome import read_cell
 from evals.accuracy.prompts import PROMPTS, find_prompt, load_template
-from evals.accuracy.questions import DataError, Question
+from evals.accuracy.questions import Question
 from evals.accuracy.settings import BENCHMARKS, AccuracySettings, shots_path
+from evals.files import DataError
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 
 __all__ = ["ANSWERS", "BENCHMARKS", "PROTOCOL", "AccuracyJob", "AccuracySettings"]

@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evals.accuracy.answer_set import AnswerSet, occurrences, question_text
 from evals.accuracy.grades import mark
-from evals.accuracy.questions import DataError
+from evals.files import DataError, read_rows
 from evals.job import Answer, Mark
-from evals.json_rows import read_rows
 
 __all__ = ["TOOL", "nemo_folders", "read_nemo_run"]
 

@@ -21,9 +21,8 @@ from evals.accuracy.files import (
     read_json,
     read_protocol,
 )
-from evals.accuracy.questions import DataError
 from evals.accuracy.resume import carried
-from evals.files import read_lines
+from evals.files import DataError, read_lines
 from evals.job import Answer, Outcome
 
 __all__ = ["counted_answers", "read_cell"]

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from evals.accuracy.questions import DataError, Shot
+from evals.accuracy.questions import Shot
+from evals.files import DataError
 
 __all__ = ["PROMPTS", "Template", "find_prompt", "load_template", "render", "with_shots"]
 

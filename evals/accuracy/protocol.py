@@ -8,13 +8,12 @@ from typing import Any
 
 import yaml
 
-from evals.accuracy.answer_log import write_whole
 from evals.accuracy.data import DataSet, load_local, load_real, load_shots, shared_problem
 from evals.accuracy.files import PROMPT, PROTOCOL, Protocol
 from evals.accuracy.marking.marker import CORRECTIONS, marker
 from evals.accuracy.prompts import PROMPTS, find_prompt, load_template, with_shots
-from evals.accuracy.questions import DataError, digest
 from evals.accuracy.settings import AccuracySettings, shots_path
+from evals.files import DataError, digest, write_whole
 
 __all__ = ["prepare", "protocol_digest"]
 

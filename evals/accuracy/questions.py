@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evals.files import DataError, digest
+
 __all__ = [
     "COLUMNS",
-    "DataError",
     "Question",
     "Shot",
-    "digest",
     "duplicate_ids",
     "missing_columns",
     "to_question",
@@ -35,10 +33,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {"gsm8k": GSM8K, "gpqa": GPQA}
 
 _ID_COLUMNS = ("id", "Record ID")
 _LEVEL_COLUMNS = ("difficulty", "level", "steps", "Writer's Difficulty Estimate")
-
-
-class DataError(ValueError):
-    """A data set cannot be used; the message says which, where, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +58,6 @@ class Shot:
 
     problem: str
     solution: str
-
-
-def digest(value: object) -> str:
-    """The sha256 of a JSON value written in one fixed way."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def missing_columns(benchmark: str, row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from evals.accuracy.answer_set import AnswerSet
 from evals.accuracy.data import DataSet
 from evals.accuracy.grades import mark
-from evals.accuracy.questions import DataError, Question, digest
+from evals.accuracy.questions import Question
+from evals.files import DataError, digest, read_document, read_rows
 from evals.job import Answer
-from evals.json_rows import read_document, read_rows
 from evals.told_settings import flat, model_name, told
 
 

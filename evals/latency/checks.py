@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 __all__ = [
     "Problem",
@@ -33,7 +33,7 @@ class Problem(NamedTuple):
     reason: str
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """True for a finite number; JSON also has integers that no float can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -43,9 +43,9 @@ def is_number(value: object) -> bool:
         return False
 
 
-def is_time(value: object) -> bool:
+def is_time(value: object) -> TypeGuard[float]:
     """True for a finite, positive number."""
-    return isinstance(value, int | float) and is_number(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def usable(row: Mapping[str, Any]) -> bool:
@@ -60,16 +60,21 @@ def usable(row: Mapping[str, Any]) -> bool:
     )
 
 
-def request_problems(row: Mapping[str, Any], lengths: tuple[int, int] | None) -> list[Problem]:
+def request_problems(
+    row: Mapping[str, Any], lengths: tuple[int, int] | None, *, by_chunk: bool = False
+) -> list[Problem]:
     """What is wrong with requests that did not fail, by kind, the worst kind first.
+
+    This is what a served request is, in runs of our own and in results of others.
 
     SGLang's benchmark counts a request as completed when its stream ends, with the requested
     length and a time to first token of 0 where no text came (serving.py 0.5.23,
     async_request_sglang_generate). So each request is looked at.
 
     Args:
-        row: One run, as ``--output-details`` writes it.
+        row: One run, as ``--output-details`` writes it; it may lack ``errors`` and ``output_lens``.
         lengths: Fewest and most tokens that each answer was to have; None where that varies.
+        by_chunk: Whether the client counts one gap a chunk, however many tokens it brought.
     """
     found: dict[str, list[tuple[int, str]]] = {
         "no-token": [],
@@ -77,14 +82,17 @@ def request_problems(row: Mapping[str, Any], lengths: tuple[int, int] | None) ->
         "short-output": [],
         "unseen-tokens": [],
     }
-    errors = row["errors"]
-    requests = zip(row["ttfts"], row["itls"], row["output_lens"], strict=True)
+    errors = row.get("errors") or []
+    counted = row.get("output_lens") or [None] * len(row["ttfts"])
+    requests = zip(row["ttfts"], row["itls"], counted, strict=True)
     for index, (ttft, gaps, tokens) in enumerate(requests):
         if index < len(errors) and errors[index]:
             continue
         least = None if lengths is None else _least(row, lengths[0])
         most = None if lengths is None else lengths[1]
-        problem = _of_times(ttft, gaps) or _of_tokens(tokens, len(gaps), least, most)
+        problem = _of_times(ttft, gaps)
+        if problem is None and "output_lens" in row:
+            problem = _of_tokens(tokens, len(gaps), least, most, by_chunk=by_chunk)
         if problem is not None:
             found[problem.failure_class].append((index + 1, problem.reason))
     count = len(row["ttfts"])
@@ -94,6 +102,8 @@ def request_problems(row: Mapping[str, Any], lengths: tuple[int, int] | None) ->
         "short-output": "do not have the requested length",
         "unseen-tokens": "brought several tokens at once that no gap accounts for",
     }
+    if not any(row["itls"]) and not found["no-token"] and not found["bad-times"]:
+        return [Problem("no-gaps", "no gap between tokens was seen: the server did not stream")]
     return [
         Problem(kind, f"{len(cases)} of {count} requests {told[kind]}: {_named(cases)}")
         for kind, cases in found.items()
@@ -112,14 +122,17 @@ def _of_times(ttft: object, gaps: Sequence[object]) -> Problem | None:
     return None
 
 
-def _of_tokens(tokens: object, gaps: int, least: float | None, most: int | None) -> Problem | None:
+def _of_tokens(
+    tokens: object, gaps: int, least: float | None, most: int | None, *, by_chunk: bool
+) -> Problem | None:
     if not isinstance(tokens, int) or tokens < 1:
         return Problem("short-output", f"{tokens!r} tokens")
     if least is not None and tokens < least:
         return Problem("short-output", f"{tokens} tokens where {most} were asked")
     if most is not None and tokens > most:
         return Problem("short-output", f"{tokens} tokens where {most} were asked")
-    if 1 + gaps < _LEAST_SEEN * tokens:
+    seen_enough = gaps > 0 if by_chunk else 1 + gaps >= _LEAST_SEEN * tokens
+    if tokens > 1 and not seen_enough:
         return Problem("unseen-tokens", f"{1 + gaps} of {tokens}")
     return None
 

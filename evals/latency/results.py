@@ -12,10 +12,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-from evals.accuracy.questions import DataError
-from evals.json_rows import read_document, read_rows
+from evals.files import DataError, read_document, read_rows
+from evals.latency.checks import is_number, is_time, request_problems
 from evals.told_settings import flat, model_name, told
 
 __all__ = ["BENCH_METRICS", "SGLANG", "VLLM", "BenchResult", "is_bench_file", "read_bench_file"]
@@ -41,7 +41,6 @@ _FIELDS = {
         (VLLM, "e2el", "total_token_throughput"),
     )
 }
-_MOST = 1e300
 BENCH_METRICS = tuple(_FIELDS[SGLANG])
 """Every metric that can be compared, in the order of a table."""
 
@@ -150,7 +149,9 @@ def _result(path: Path, number: int, row: Mapping[str, Any]) -> BenchResult:
         file=str(path),
         client=client,
         metrics={
-            ours: float(row[name]) for ours, name in _FIELDS[client].items() if _positive(row, name)
+            ours: float(row[name])
+            for ours, name in _FIELDS[client].items()
+            if is_time(row.get(name))
         },
         problem=_problem(client, row),
         settings=_settings(client, row),
@@ -158,24 +159,14 @@ def _result(path: Path, number: int, row: Mapping[str, Any]) -> BenchResult:
     )
 
 
-def _positive(row: Mapping[str, Any], name: str) -> bool:
-    value = row.get(name)
-    return _is_number(value) and value > 0
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Finite, and small enough to be a float: JSON has integers of any size."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
-
-
 def _problem(client: str, row: Mapping[str, Any]) -> str:
     """Why a result says nothing: requests failed or got no token, or numbers cannot be."""
-    if not _positive(row, "duration") or not _positive(row, "completed"):
+    if not is_time(row.get("duration")) or not is_time(row.get("completed")):
         return f"completed {row.get('completed')!r} requests in {row.get('duration')!r} s"
     wrong = [
         f"{name} is {row[name]!r}"
         for name in _FIELDS[client].values()
-        if row.get(name) is not None and not _positive(row, name)
+        if row.get(name) is not None and not is_time(row.get(name))
     ]
     if wrong:
         return f"{wrong[0]}, not a positive number"
@@ -185,29 +176,25 @@ def _problem(client: str, row: Mapping[str, Any]) -> str:
     if failed or (isinstance(asked, int) and asked > row["completed"]):
         told_first = f"; the first error: {str(errors[0])[:200]}" if errors else ""
         return f"not all requests completed: {row['completed']}, {failed} failed{told_first}"
-    if _positive(row, "total_output_tokens") != _positive(row, "output_throughput"):
+    if is_time(row.get("total_output_tokens")) != is_time(row.get("output_throughput")):
         return f"total_output_tokens is {row.get('total_output_tokens')!r}"
-    return _request_problem(row)
+    return _request_problem(client, row)
 
 
-def _request_problem(row: Mapping[str, Any]) -> str:
-    ttfts, gaps = _list(row, "ttfts"), _list(row, "itls")
-    silent = sum(not (_is_number(one) and one > 0) for one in ttfts)
-    if silent:
-        return f"{silent} of {len(ttfts)} requests have no time of a first token"
-    times = [time for one in gaps if isinstance(one, list) for time in one]
-    if any(not _is_number(time) or time < 0 for time in times):
-        return "a time between tokens is negative or no number"
-    if gaps and not any(times):
-        return "no time between tokens was seen: the server did not stream"
-    if len(gaps) != len(ttfts):
+def _request_problem(client: str, row: Mapping[str, Any]) -> str:
+    """Of a result that says what each request did."""
+    ttfts, gaps, lengths = (_list(row, name) for name in ("ttfts", "itls", "output_lens"))
+    if not ttfts and not gaps:
+        return ""
+    if len(gaps) != len(ttfts) or not all(isinstance(one, list) for one in gaps):
         return f"{len(ttfts)} first tokens and the gaps of {len(gaps)} requests"
-    lengths = _list(row, "output_lens")
-    empty = sum(
-        not seen and isinstance(length, int) and length > 1
-        for length, seen in zip(lengths, gaps, strict=False)
-    )
-    return f"{empty} of {len(gaps)} requests have one token where more are counted" if empty else ""
+    told = {"ttfts": ttfts, "itls": gaps, "errors": _list(row, "errors")}
+    if lengths:
+        if len(lengths) != len(ttfts):
+            return f"{len(ttfts)} first tokens and the lengths of {len(lengths)} requests"
+        told["output_lens"] = lengths
+    problems = request_problems(told, None, by_chunk=_itl(client, row) == _BY_CHUNK)
+    return problems[0].reason if problems else ""
 
 
 def _list(row: Mapping[str, Any], name: str) -> list[Any]:
@@ -236,26 +223,27 @@ def _settings(client: str, row: Mapping[str, Any]) -> dict[str, Any]:
         if name in settings:
             settings[name] = model_name(settings[name])
     completed = row.get("completed")
-    if _is_number(completed) and completed:
+    if is_number(completed) and completed:
         # SGLang does not say how many it was to send.
         settings.setdefault("num_prompts", len(_list(row, "errors")) or completed)
         for name, field in (("input_tokens", "total_input_tokens"), _OUTPUT):
-            if _is_number(row.get(field)):
+            if is_number(row.get(field)):
                 settings[f"{name}_per_request"] = row[field] / completed
     return settings
 
 
 _OUTPUT = ("output_tokens", "total_output_tokens")
+_BY_CHUNK = "a gap for each chunk"
 
 
 def _itl(client: str, row: Mapping[str, Any]) -> str:
     """What a gap is: each client counts chunks that hold several tokens in its own way."""
     if client == VLLM:
-        return "a gap for each chunk"
+        return _BY_CHUNK
     backend = str(row.get("backend"))
     accepted = row.get("accept_length")
-    if backend in {"sglang-oai", "sglang-oai-chat"} and _is_number(accepted) and accepted > 0:
+    if backend in {"sglang-oai", "sglang-oai-chat"} and is_number(accepted) and accepted > 0:
         return "a gap shared among the tokens of its chunk, counted by the tokenizer"
     if backend in {"sglang", "sglang-native"}:
         return "a gap shared among the tokens that the server counts"
-    return "a gap for each chunk"
+    return _BY_CHUNK

@@ -11,8 +11,8 @@ from typing import Any
 
 import requests
 
-from evals.accuracy.questions import DataError
 from evals.client import arguments, keep_failure, session
+from evals.files import DataError
 from evals.logprobs.trails import TRAILS, LogprobsSettings, Text, Trail, load_texts
 
 __all__ = ["main", "trail_of"]

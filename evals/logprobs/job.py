@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 from evals.job import Endpoint, JobSettings, Outcome, Progress
 from evals.logprobs.trails import TRAILS, LogprobsSettings, load_texts, read_cell
 

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evals.accuracy.questions import DataError, digest
 from evals.client import kept_failure
-from evals.files import read_lines, split_lines
+from evals.files import DataError, digest, read_lines, split_lines
 from evals.job import JobSettings, Outcome
 
 

@@ -17,7 +17,6 @@ from pipeline.cli.ci import Github, Junit, tell_ci
 from pipeline.cli.compare import compare
 from pipeline.cli.console import endings, refuse, say, stderr, stdout
 from pipeline.cli.doctor import doctor
-from pipeline.cli.entry import UnforeseenError, main
 from pipeline.cli.history import HistoryFile, MayChange, accept, against_history, history
 from pipeline.cli.options import (
     AllowImpossible,
@@ -54,7 +53,7 @@ from pipeline.report.schema import report_schema_text
 from pipeline.run.loop import execute
 from pipeline.run.progress import display
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 
 class _Commands(TyperGroup):
@@ -63,7 +62,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (EOFError, OSError) as error:
-            raise UnforeseenError(error) from error
+            raise exit_codes.UnforeseenError(error) from error
 
 
 app = typer.Typer(

@@ -11,15 +11,7 @@ from typing import Any, NoReturn, TextIO, cast
 
 from pipeline import exit_codes
 
-__all__ = ["UnforeseenError", "main"]
-
-
-class UnforeseenError(Exception):
-    """Carries an error past Typer, which would end the process with 1 for it."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
+__all__ = ["main"]
 
 
 class _Output:
@@ -93,7 +85,9 @@ def _run() -> int:
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not end with 1
-        return _internal_error(error.error if isinstance(error, UnforeseenError) else error)
+        return _internal_error(
+            error.error if isinstance(error, exit_codes.UnforeseenError) else error
+        )
     return exit_codes.PASS
 
 

@@ -1,4 +1,4 @@
-"""Pairs the questions of two evaluators by what they say; pure."""
+"""Which sides belong together, and which of their questions by what they say; pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evals.accuracy.answer_set import QuestionText
 from pipeline.compare.pairing import SettingDiff
 from pipeline.compare.sides import SERVEGATE, Side
 
-__all__ = ["Aligned", "aligned", "own_ids", "prompt_diff", "share_questions"]
+__all__ = ["Aligned", "NothingToCompare", "aligned", "matched", "own_ids", "prompt_diff"]
 
 # Whose question ids are the same in every run.
 _STABLE = frozenset({SERVEGATE, "sgl-eval"})
@@ -18,6 +18,49 @@ _STABLE = frozenset({SERVEGATE, "sgl-eval"})
 _LEAST_CONTAINED = 20
 # Pairs of texts that are tried for one standing in the other: a few seconds.
 _MOST_TRIED = 4_000_000
+
+
+class NothingToCompare(ValueError):
+    """No two sides belong together; the message says what each folder has."""
+
+
+def matched(
+    references: Sequence[Side],
+    others: Sequence[Side],
+    *,
+    reference_arm: str | None,
+    arm: str | None,
+) -> list[tuple[Side, Side]]:
+    """Pairs of the same benchmark, layout and arm; a folder without layouts and arms fits all.
+
+    Args:
+        references: Of the first folder.
+        others: Of the second.
+        reference_arm: Only this arm of the first; with it, or with `arm`, names need not be alike.
+        arm: Only this arm of the second.
+
+    Raises:
+        NothingToCompare: There is no such pair.
+    """
+    chosen = reference_arm is not None or arm is not None
+    left = [side for side in references if reference_arm in (None, side.arm)]
+    right = [side for side in others if arm in (None, side.arm)]
+    pairs = [
+        (one, other)
+        for one in left
+        for other in right
+        if _asked_alike(one, other)
+        and (one.job == other.job or not (one.arm and other.arm))
+        and _alike(one.layout, other.layout)
+        and (chosen or _alike(one.arm, other.arm))
+    ]
+    if not pairs:
+        raise NothingToCompare(
+            "no two sides ask the same benchmark on the same layout"
+            f"{'' if chosen else ' with the same arm (--reference-arm and --arm name others)'}; "
+            f"the first has {_told(left)}, the second {_told(right)}"
+        )
+    return pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +79,6 @@ class Aligned:
 def own_ids(one: Side, other: Side) -> bool:
     """Whether the sides' own question ids pair them."""
     return one.tool == other.tool and one.tool in _STABLE
-
-
-def share_questions(one: Side, other: Side) -> bool:
-    """Whether any question was asked on both sides."""
-    keys = {text.key for text in one.questions.values()}
-    return any(text.key in keys for text in other.questions.values()) or bool(
-        _contained(one.questions, other.questions)
-    )
 
 
 def aligned(reference: Side, arm: Side) -> Aligned:
@@ -95,6 +130,37 @@ def prompt_diff(reference: Side, arm: Side) -> SettingDiff | None:
         name="prompt",
         reference=f"sha256 {reference.prompts[differ[0]]} ({count})",
         arm=f"sha256 {arm.prompts[differ[0]]}",
+    )
+
+
+def _asked_alike(one: Side, other: Side) -> bool:
+    """The same benchmark; two evaluators may call it differently, so there questions count.
+
+    Where one evaluator marked its answers in several ways, each way is compared with itself; with
+    another evaluator's answers, which are marked anew, only once.
+    """
+    if one.tool == other.tool and one.benchmark and other.benchmark:
+        return one.benchmark == other.benchmark and one.marking == other.marking
+    if not (one.first_marking and other.first_marking):
+        return False
+    return one.benchmark == other.benchmark or _share_questions(one, other)
+
+
+def _alike(one: str, other: str) -> bool:
+    return not one or not other or one == other
+
+
+def _told(sides: Sequence[Side]) -> str:
+    if not sides:
+        return "no such answers"
+    return ", ".join(" ".join(filter(None, (s.job, s.arm, s.layout))) for s in sides)
+
+
+def _share_questions(one: Side, other: Side) -> bool:
+    """Whether any question was asked on both sides."""
+    keys = {text.key for text in one.questions.values()}
+    return any(text.key in keys for text in other.questions.values()) or bool(
+        _contained(one.questions, other.questions)
     )
 
 

@@ -14,9 +14,9 @@ from evals.accuracy.lm_eval import TOOL as LM_EVAL
 from evals.accuracy.lm_eval import read_lm_eval_samples, sample_files
 from evals.accuracy.nemo import TOOL as NEMO
 from evals.accuracy.nemo import nemo_folders, read_nemo_run
-from evals.accuracy.questions import DataError
 from evals.accuracy.sgl_eval import TOOL as SGL_EVAL
 from evals.accuracy.sgl_eval import is_sgl_eval_run, read_sgl_eval_run
+from evals.files import DataError
 from evals.latency.results import BenchResult, is_bench_file, read_bench_file
 from pipeline.compare.sides import Side, of_answers, of_run
 from pipeline.records.folder import RunFolder

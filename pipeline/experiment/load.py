@@ -12,7 +12,7 @@ from pydantic import (
 from evals import JOBS
 from evals.accuracy.data import data_file
 from evals.accuracy.job import AccuracySettings
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 from evals.job import JobSettings
 from evals.latency.job import LatencySettings, never_measured
 from evals.metrics import METRICS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evals.accuracy.data import load_local
 from evals.accuracy.job import AccuracySettings
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 from pipeline.experiment.model import Experiment
 
 __all__ = ["counted_questions"]

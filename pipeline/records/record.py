@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evals.accuracy.outcome import counted_answers
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 from evals.job import Answer
 from pipeline.plan.model import LayoutKey
 from pipeline.records.finite import not_finite

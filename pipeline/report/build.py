@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 from evals.job import Answer
 from evals.logprobs.trails import Trail, read_trails
 from pipeline.compare.text import flip_lines

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 from evals.job import Answer, Mark
 from evals.logprobs.trails import Trail, read_trails
 from pipeline.gate import Judgement, judge

@@ -17,11 +17,10 @@ from evals.accuracy.files import ANSWERS, PROTOCOL, BadFileError, read_answers
 from evals.accuracy.marking.marker import KINDS
 from evals.accuracy.outcome import counted_answers
 from evals.accuracy.protocol import prepare
-from evals.accuracy.questions import DataError
 from evals.accuracy.resume import carried, carry_over
 from evals.accuracy.settings import AccuracySettings
 from evals.accuracy.sgl_eval import read_sgl_eval_run
-from evals.files import read_lines, split_lines
+from evals.files import DataError, read_lines, split_lines
 from evals.job import Answer
 from evals.latency.outcome import read_run
 from evals.logprobs.trails import TRAILS, Trail, load_texts, read_trails

@@ -11,12 +11,12 @@ from typing import Any
 
 import requests
 
-from evals.accuracy.answer_log import write_whole
 from evals.client import arguments, keep_failure, session
 from evals.comm_kernels.capture.batch import NoDecode, decoding
 from evals.comm_kernels.capture.files import FACTS, TRACES, layers_of, trace_files
 from evals.comm_kernels.capture.nsys import CaptureFailed, NsysSession, session_of
 from evals.comm_kernels.settings import CommKernelsSettings
+from evals.files import write_whole
 
 __all__ = ["main"]
 

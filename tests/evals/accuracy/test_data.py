@@ -10,7 +10,7 @@ import pytest
 
 from evals.accuracy import hub
 from evals.accuracy.data import load_local, load_real, load_shots
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 
 GOOD = {"question": "What is 1 + 1?", "answer": "<<1+1=2>>\n#### 2"}
 REPOSITORY = Path(__file__).parents[3]
@@ -29,11 +29,11 @@ def _write(path: Path, *lines: str | bytes | dict[str, Any]) -> Path:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "holds no question"),
-        (["", "  "], "holds no question"),
-        ([GOOD, "{oops"], ":2: not JSON"),
-        ([GOOD, "", b"\xff\xfe"], ":3: not JSON"),
-        ([GOOD, "[1]"], ":2: list, not a JSON object"),
+        ([], "test.jsonl: is empty"),
+        (["", "  "], "test.jsonl: is empty"),
+        ([GOOD, "{oops"], ":2: is not whole JSON"),
+        ([GOOD, "", b"\xff\xfe"], ":3: is not whole JSON"),
+        ([GOOD, "[1]"], ":2: is list, not a JSON object"),
         (
             [GOOD, {"question": "q", "label": 2}],
             ":2: no column 'answer'; found 'label', 'question', wanted 'question', 'answer'",

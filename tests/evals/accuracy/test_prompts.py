@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from evals.accuracy.prompts import PROMPTS, find_prompt, load_template, render, with_shots
-from evals.accuracy.questions import DataError, Shot
+from evals.accuracy.questions import Shot
+from evals.files import DataError
 
 SHOTS = [Shot(problem="Is {x} a set?", solution="Yes.\nThe answer is \\boxed{1}.")]
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from evals.accuracy.questions import DataError, missing_columns, to_question, to_shot
+from evals.accuracy.questions import missing_columns, to_question, to_shot
+from evals.files import DataError
 
 GPQA: dict[str, Any] = {
     "Question": "\nWhich?",

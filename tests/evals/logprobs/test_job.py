@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evals.accuracy.questions import DataError
+from evals.files import DataError
 from evals.job import Endpoint
 from evals.logprobs.client import trail_of
 from evals.logprobs.job import LogprobsJob, LogprobsSettings

@@ -250,6 +250,18 @@ def test_speculative_itl_of_openai_backends_is_another_metric(tmp_path: Path) ->
     assert verdicts["median_tpot_ms"] is Verdict.PASS
 
 
+def test_a_gap_for_each_chunk_may_bring_several_tokens(tmp_path: Path) -> None:
+    """With speculative decoding vLLM's client has fewer gaps than tokens, and none is lost."""
+    served = {"ttfts": [0.06] * 24, "output_lens": [40] * 24, "itls": [[0.024] * 13] * 24}
+    for number, (gaps, problem) in enumerate(
+        [([0.024], ""), ([], "1 of 24 requests brought several tokens at once")]
+    ):
+        file = tmp_path / f"{number}.json"
+        file.write_text(json.dumps(vllm(**served | {"itls": [gaps, *served["itls"][1:]]})))
+        assert read_given(file).results[0].problem.startswith(problem)
+        assert bool(read_given(file).results[0].problem) == bool(problem)
+
+
 def changed(**more: Any) -> dict[str, Any]:
     return sglang(details=True) | more
 
@@ -258,12 +270,33 @@ def changed(**more: Any) -> dict[str, Any]:
     ("row", "problem"),
     [
         (changed(errors=["boom", *[""] * 23]), "not all requests completed: 24, 1 failed"),
-        (changed(ttfts=[0.0, *[0.06] * 23]), "1 of 24 requests have no time of a first token"),
-        (changed(ttfts=[None, *[0.06] * 23]), "1 of 24 requests have no time of a first token"),
-        (changed(itls=[[], *[[0.008] * 39] * 23]), "1 of 24 requests have one token where more"),
-        (changed(itls=[[0.0] * 39] * 24), "no time between tokens was seen: the server"),
-        (changed(itls=[[-0.1, 0.2]] * 24), "a time between tokens is negative"),
-        (changed(itls=[[float("inf")]] * 24), "a time between tokens is negative or no number"),
+        (changed(ttfts=[0.0, *[0.06] * 23]), "1 of 24 requests have a time that is not finite and"),
+        (
+            changed(ttfts=[None, *[0.06] * 23]),
+            "1 of 24 requests have a time that is not finite and",
+        ),
+        (
+            changed(itls=[[], *[[0.008] * 39] * 23]),
+            "1 of 24 requests brought several tokens at once that no gap accounts for: request 1 (",
+        ),
+        (
+            changed(itls=[[0.0] * 39] * 24),
+            "24 of 24 requests have a time that is not finite and positive: requests 1 (its gap 1",
+        ),
+        (changed(itls=[[-0.1, 0.2]] * 24), "24 of 24 requests have a time that is not finite and"),
+        (
+            changed(itls=[[float("inf")]] * 24),
+            "24 of 24 requests have a time that is not finite and positive: requests 1 (its gap 1",
+        ),
+        (
+            changed(ttfts=[0.0, *[0.06] * 23], itls=[[], *[[0.008] * 39] * 23]),
+            "1 of 24 requests gave",
+        ),
+        (changed(itls=[[0.008] * 19, *[[0.008] * 39] * 23]), "1 of 24 requests brought several"),
+        (changed(itls=[[]] * 24, output_lens=[1] * 24), "no gap between tokens was seen: the"),
+        (changed(itls=[[0.008] * 39] * 23), "24 first tokens and the gaps of 23 requests"),
+        (changed(itls=[0.008] * 24), "24 first tokens and the gaps of 24 requests"),
+        (changed(output_lens=[40] * 23), "24 first tokens and the lengths of 23 requests"),
         (sglang(median_tpot_ms=-0.4), "median_tpot_ms is -0.4, not a positive number"),
         (sglang(median_itl_ms=float("inf")), "median_itl_ms is inf, not a positive number"),
         (sglang(median_itl_ms="8"), "median_itl_ms is '8', not a positive number"),
