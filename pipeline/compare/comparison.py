@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evals.accuracy.grades import scores
-from evals.accuracy.remark import remarked
+from evals.accuracy.marking.marker import marked_anew
 from evals.job import Answer
 from pipeline.compare.content import aligned, own_ids, prompt_diff
 from pipeline.compare.pairing import Pairing, SettingDiff, pair, settings_diff
@@ -87,9 +87,12 @@ def judge_sides(reference: Side, arm: Side, rules: Rules, *, alarms: int = 1) ->
     if problem := _other_questions(reference, arm, rules):
         return _missing(problem, margin, notes)
     reference, arm = _within(reference, arm), _within(arm, reference)
-    if reference.tool != arm.tool or not (reference.marked and arm.marked):
+    markers = [one for one in settings if one.name == "grader"]
+    if reference.tool != arm.tool or markers or not (reference.marked and arm.marked):
         reference, arm, problem = _marked_anew(reference, arm, margin)
-        notes += (f"{reference.tool} and {arm.tool}: all answers are marked anew by one marker",)
+        tools = " and ".join(dict.fromkeys((reference.tool, arm.tool)))
+        notes += (f"{tools}: all answers are marked anew by one marker",)
+        settings = [one for one in settings if one not in markers]
         if problem:
             return _missing(problem, margin, notes)
     made = pair(
@@ -226,7 +229,12 @@ def _marked_anew(reference: Side, arm: Side, margin: float | None) -> tuple[Side
                     "be marked as the other side's are"
                 ),
             )
-    sides = [replace(side, answers=remarked(side.answers)) for side in (reference, arm)]
+    sides = []
+    for side in (reference, arm):
+        try:
+            sides.append(replace(side, answers=marked_anew(side.answers)))
+        except ValueError as error:
+            return reference, arm, f"{side.name}: {error}, so that it cannot be marked anew"
     for own, side in zip((reference, arm), sides, strict=True):
         if problem := _unread(own, side, margin):
             return sides[0], sides[1], problem

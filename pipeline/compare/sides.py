@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.accuracy.answer_set import AnswerSet, QuestionText, question_text
+from evals.accuracy.marking.marker import MARKER
 from evals.job import Answer
 from evals.told_settings import flat, told
 from pipeline.gate.evidence import problem_of
@@ -132,9 +133,11 @@ def of_run(run: RunFolder) -> list[Side]:
 def _settings(record: Record) -> dict[str, Any]:
     """How a record's questions were asked; the questions themselves are compared one by one."""
     settings = told(flat(asking(record)), not_settings=("questions_digest",), names={})
-    if "grader" in settings:
-        # The repository's name is left out: sgl-eval's own command writes the commit alone.
-        settings["grader"] = str(settings["grader"]).rpartition("@")[2]
+    grader = str(settings.get("grader", ""))
+    if grader and not grader.startswith(MARKER):
+        # Before servegate had a marker of its own: sgl-eval's graders, of which sgl-eval's own
+        # command writes the commit alone.
+        settings["grader"] = grader.rpartition("@")[2]
     return settings
 
 

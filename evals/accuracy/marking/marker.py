@@ -23,12 +23,16 @@ from evals.job import Answer, Mark
 __all__ = [
     "CORRECTIONS",
     "KINDS",
+    "MARKER",
     "Kind",
     "Marked",
     "mark_answer",
     "marked_anew",
     "marker",
 ]
+
+MARKER = "servegate marker"
+"""What the name of every version of this marker begins with."""
 
 _VERSION = 2
 """1 was sgl-eval's own marking. To be counted up with every change that can move a mark."""
@@ -52,7 +56,8 @@ _SHOWN = 200  # characters of an extracted answer that are kept
 _GROWS = re.compile(r"\^|\\binom|\\choose")
 _HASHES = re.compile(r"####[ \t]*(?=(.{0,200}))")
 _SAID = re.compile(r"\banswer[ \t*_]*(?:is|:|=)[ \t*_:]*(?=(.{0,200}))", re.IGNORECASE)
-_NOT_KEPT = re.compile(r"\s*|\(sha256 [0-9a-f]+\)")
+_DIGEST = re.compile(r"\(sha256 [0-9a-f]+\)")
+_LETTER = re.compile(r"^\(?([A-Z])[).]?$")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|,(?=\s(?!or\b|and\b)[a-z])")
 
 
@@ -146,33 +151,41 @@ def mark_answer(
     )
 
 
-def marked_anew(answers: Iterable[Answer], benchmark: str) -> list[Answer]:
+def marked_anew(answers: Iterable[Answer], benchmark: str = "") -> list[Answer]:
     """Answers that another marker marked, marked by this one.
 
-    Requests that failed stay errors.
+    Requests that failed stay errors. An answer without a finish reason counts as ended by itself,
+    since few evaluators keep one.
+
+    Args:
+        answers: The answers.
+        benchmark: A key of :data:`KINDS`; "": a letter is read where a letter is expected, a
+            number or an expression else.
 
     Raises:
-        KeyError: The benchmark is none of :data:`KINDS`.
+        KeyError: There is no such benchmark.
         ValueError: An answer's text was not kept: a kept record may have a digest in its place.
     """
-    kind = KINDS[benchmark]
-    made = []
-    for answer in answers:
-        if answer.mark == "error":
-            made.append(answer)
-            continue
-        if answer.extracted and _NOT_KEPT.fullmatch(answer.response):
-            raise ValueError(f"the text of {answer.id}, repeat {answer.repeat}, was not kept")
-        found = mark_answer(
-            kind,
-            answer.response,
-            answer.expected,
-            finish_reason=answer.finish_reason,
-            question=answer.question,
-        )
-        changes = {"mark": found.mark, "extracted": found.extracted, "note": found.note}
-        made.append(answer.model_copy(update=changes))
-    return made
+    known = KINDS[benchmark] if benchmark else None
+    return [answer if answer.mark == "error" else _marked_anew(answer, known) for answer in answers]
+
+
+def _marked_anew(answer: Answer, known: Kind | None) -> Answer:
+    text = answer.response.strip()
+    if _DIGEST.fullmatch(text) or (answer.extracted and not text):
+        raise ValueError(f"the text of {answer.id}, repeat {answer.repeat}, was not kept")
+    expected = answer.expected.strip()
+    letter = _LETTER.match(expected)
+    found = mark_answer(
+        known or (_TEN if letter else _MATH),
+        answer.response,
+        letter.group(1) if letter and known is None else expected,
+        finish_reason=answer.finish_reason or "stop",
+        question=answer.question,
+    )
+    return answer.model_copy(
+        update={"mark": found.mark, "extracted": found.extracted, "note": found.note}
+    )
 
 
 @cache
@@ -184,7 +197,7 @@ def marker() -> str:
     sources = yaml.safe_load((sgl_eval.VENDORED_NS_ROOT / "SOURCES.yaml").read_text("utf-8"))
     theirs = f"{sources['upstream_repo']}@{sources['synced_from_sha']}"
     parts = [f"{name} {version(name)}" for name in ("math-verify", "latex2sympy2_extended")]
-    return ", ".join([f"servegate marker {_VERSION} over {theirs}", *parts])
+    return ", ".join([f"{MARKER} {_VERSION} over {theirs}", *parts])
 
 
 def _reading(labels: str, text: str, expected: str, *, ended: bool) -> tuple[_Reading | None, bool]:

@@ -252,12 +252,16 @@ def test_speculative_itl_of_openai_backends_is_another_metric(tmp_path: Path) ->
 
 def test_a_gap_for_each_chunk_may_bring_several_tokens(tmp_path: Path) -> None:
     """With speculative decoding vLLM's client has fewer gaps than tokens, and none is lost."""
-    served = {"ttfts": [0.06] * 24, "output_lens": [40] * 24, "itls": [[0.024] * 13] * 24}
+    served: dict[str, Any] = {
+        "ttfts": [0.06] * 24,
+        "output_lens": [40] * 24,
+        "itls": [[0.024] * 13] * 24,
+    }
     for number, (gaps, problem) in enumerate(
         [([0.024], ""), ([], "1 of 24 requests brought several tokens at once")]
     ):
         file = tmp_path / f"{number}.json"
-        file.write_text(json.dumps(vllm(**served | {"itls": [gaps, *served["itls"][1:]]})))
+        file.write_text(json.dumps(vllm() | served | {"itls": [gaps, *served["itls"][1:]]}))
         assert read_given(file).results[0].problem.startswith(problem)
         assert bool(read_given(file).results[0].problem) == bool(problem)
 

@@ -88,6 +88,36 @@ def test_other_sampling_settings_are_shown_and_not_judged(tmp_path: Path) -> Non
     assert "although temperature differs" in document["comparisons"][0]["reason"]
 
 
+def marked_by(run: Path, marker: str, response: str) -> Path:
+    """The run as a marker left it that read nothing in any answer, and with these texts."""
+    for file in run.glob("launches/*/cells/*/record.json"):
+        record = json.loads(file.read_text())
+        file.write_text(json.dumps({**record, "details": {**record["details"], "grader": marker}}))
+    for file in run.glob("launches/*/cells/*/answers.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        said = [{**row, "expected": "7", "mark": "no_answer", "response": response} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in said))
+    return run
+
+
+def test_runs_of_two_versions_of_the_marker_are_marked_anew_where_texts_are_kept(
+    tmp_path: Path,
+) -> None:
+    arms = {"nccl": 5, "x": 5}
+    one, two, mute = (made_run(tmp_path / name, arms) for name in ("a", "b", "c"))
+    marked_by(one, "servegate marker 2 over a/b@c0ffee, math-verify 1", "It is 7, so \\boxed{7}.")
+    marked_by(two, "servegate marker 3 over a/b@c0ffee, math-verify 1", "The answer is 7.")
+    code, document = compare(one, two, cwd=tmp_path)
+    assert (code, document["verdict"]) == (0, "pass")
+    first = document["comparisons"][0]
+    assert first["pairing"]["settings"] == []
+    assert first["notes"] == ["servegate: all answers are marked anew by one marker"]
+    marked_by(mute, "servegate marker 3 over a/b@c0ffee, math-verify 1", "(sha256 0123456789ab)")
+    code, document = compare(one, mute, cwd=tmp_path)
+    assert (code, document["verdict"]) == (3, "missing")
+    assert "was not kept, so that it cannot be marked anew" in document["comparisons"][0]["reason"]
+
+
 def test_a_run_with_a_record_that_does_not_count_is_not_judged(tmp_path: Path) -> None:
     one = made_run(tmp_path / "a", {"nccl": 5, "x": 5})
     two = made_run(tmp_path / "b", {"nccl": 5, "x": 5})

@@ -267,6 +267,15 @@ def test_answers_of_another_marker_are_marked_anew_and_failed_requests_stay_erro
     assert [one.response for one in new] == [one.response for one in given]
 
 
+def test_answers_of_any_benchmark_are_marked_by_what_is_expected() -> None:
+    """Another evaluator's files name no benchmark of ours, and few keep a finish reason."""
+    letter = answer("a", 0, "wrong").model_copy(
+        update={"expected": "(C)", "response": "Answer: **C**", "finish_reason": None}
+    )
+    number = letter.model_copy(update={"expected": "1000", "response": "\\boxed{1{,}000}"})
+    assert [one.mark for one in marked_anew([letter, number])] == ["correct", "correct"]
+
+
 @pytest.mark.parametrize("text", ["", "(sha256 0123456789ab)"])
 def test_an_answer_without_its_text_cannot_be_marked_anew(text: str) -> None:
     kept = answer("a", 0, "correct").model_copy(update={"extracted": "18", "response": text})
