@@ -10,22 +10,28 @@ from pipeline.selftest.base import candidate, levelled
 from pipeline.selftest.claims import claims
 from pipeline.selftest.losses import losses
 from pipeline.selftest.matrix import gated, matrix, narrowed, unable
+from pipeline.selftest.nights import NightCase, judged_night, night_cases
 from pipeline.selftest.scene import Scene
 from pipeline.selftest.statistics import statistics
 from pipeline.selftest.stored import COLUMNS, Case, Outcome, Place, SelfTest, Stored
 
 
-def scenarios(base: Stored, place: Place) -> Iterator[Case]:
+def scenarios(base: Stored, place: Place) -> Iterator[Case | NightCase]:
     """The cases that these records allow.
 
     Args:
         base: Levelled records.
         place: The row that faults are injected into.
     """
-    scene = Scene(base=base, place=place, gates=gated(base.plan, place))
+    scene = _scene(base, place)
     yield from losses(scene)
     yield from statistics(scene)
     yield from claims(scene)
+    yield from night_cases(scene)
+
+
+def _scene(base: Stored, place: Place) -> Scene:
+    return Scene(base=base, place=place, gates=gated(base.plan, place))
 
 
 def self_test(stored: Stored) -> SelfTest:
@@ -53,7 +59,7 @@ def outcomes(stored: Stored) -> Iterator[Outcome]:
     return map(judged, cases(stored))
 
 
-def cases(stored: Stored) -> Iterator[Case]:
+def cases(stored: Stored) -> Iterator[Case | NightCase]:
     """All cases that the records allow, the matrix last."""
     base = levelled(stored)
     place = candidate(base.plan)
@@ -61,8 +67,10 @@ def cases(stored: Stored) -> Iterator[Case]:
     yield from matrix(base, place)
 
 
-def judged(case: Case) -> Outcome:
-    """One case through the gate."""
+def judged(case: Case | NightCase) -> Outcome:
+    """One case through the gate, or through that of nights."""
+    if isinstance(case, NightCase):
+        return judged_night(case)
     judgement = case.stored.judged()
     problems: list[str] = []
     seen = _seen(case, judgement)
@@ -123,9 +131,10 @@ def _bad(case: Case) -> bool:
 
 def _left_out(base: Stored) -> list[str]:
     place = candidate(base.plan)
+    nights = any(True for _ in night_cases(_scene(base, place)))
     return [
         f"{one.job} {one.metric} {column}: {why}"
         for one in gated(base.plan, place)
         for column in COLUMNS
         if (why := unable(narrowed(base, one), one, column))
-    ]
+    ] + ([] if nights else ["nights: no gate on a speed passes with equal arms"])

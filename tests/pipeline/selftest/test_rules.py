@@ -13,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import pytest
 
 from evals.metrics import METRICS, Better
@@ -28,7 +29,11 @@ from pipeline.gate import (
     speed,
 )
 from pipeline.gate.model import EXIT_CODES, Check, Verdict
+from pipeline.history import comparisons
+from pipeline.history import judge as judging_nights
 from pipeline.selftest import cases, judged, shipped
+from pipeline.selftest import nights as nightly
+from pipeline.selftest.nights import NightCase
 from pipeline.selftest.stored import Case
 from pipeline.stats import Interval, decision
 
@@ -41,7 +46,7 @@ P, R, G, I, M = (  # noqa: E741
 
 
 @cache
-def all_cases() -> list[Case]:
+def all_cases() -> list[Case | NightCase]:
     """Made once, before any rule is taken out."""
     return list(cases(shipped()))
 
@@ -169,6 +174,36 @@ def decided_becomes(family: int, old: Verdict, new: Verdict) -> Callable[[Patch]
     return patched
 
 
+def uncorrelated(*args: Any, own: Any = comparisons.night_spread, **kwargs: Any) -> Any:
+    """The spread of nights, each taken to be independent of the last."""
+    spread = own(*args, **kwargs)
+    weights = np.zeros_like(spread.weights)
+    weights[..., 0] = 1.0
+    return replace(spread, weights=weights)
+
+
+def counted_again(tonight: Any, nights: Any, acceptances: Any, own: Any = nightly.select) -> Any:
+    """Baselines in which withdrawn nights count."""
+    return own(tonight, nights, [one.model_copy(update={"withdrawn": ""}) for one in acceptances])
+
+
+def night_becomes(old: Verdict, new: Verdict) -> Callable[[Patch], None]:
+    """A check against accepted nights gives another verdict in place of one."""
+    own = comparisons.decided
+
+    def made(*args: Any) -> Any:
+        check = own(*args)
+        return check.model_copy(update={"verdict": new}) if check.verdict is old else check
+
+    return instead(judging_nights, "decided", made)
+
+
+def not_set_aside(tonight: Any, *args: Any, own: Any = judging_nights.judge_night) -> Any:
+    cells = [cell.model_copy(update={"quarantine": ""}) for cell in tonight.night.cells]
+    night = tonight.night.model_copy(update={"cells": cells})
+    return own(replace(tonight, night=night), *args)
+
+
 def kept(checks: Any, *_args: Any, **_kwargs: Any) -> Any:
     return list(checks)
 
@@ -262,6 +297,23 @@ RULES: dict[str, Callable[[Patch], None]] = {
     "inconclusive rules over a pass": lambda patch: patch.setattr(
         judging, "worst", lambda verdicts: demoted(verdicts, I)
     ),
+    "nights: a loss is found": night_becomes(R, P),
+    "nights: a gain is named": night_becomes(G, P),
+    "nights: what is quarantined is set aside": instead(nightly, "judge_night", not_set_aside),
+    "nights: a night that is too good is no baseline": instead(
+        nightly, "refusals", lambda *_args: []
+    ),
+    "nights: a pin is what a deliberate change is made with": instead(
+        nightly, "refusals", lambda *args, own=nightly.refusals: own(*args[:2], "")
+    ),
+    "nights: one bogus night does not disarm the gate": instead(
+        comparisons, "typical", lambda values, _margin: np.isfinite(values)
+    ),
+    "nights: a withdrawn night does not count": instead(nightly, "select", counted_again),
+    "nights: those that are alike are no alarm": instead(
+        comparisons, "night_spread", uncorrelated
+    ),
+    "nights: a provisional pin is judged with care": instead(judging_nights, "FIRM_PIN", 0),
     "exit code of regressed": exit_zero(R),
     "exit code of missing": exit_zero(M),
     "exit code of inconclusive": exit_zero(I),
