@@ -31,11 +31,14 @@ from pipeline.gate import (
 from pipeline.gate.model import EXIT_CODES, Check, Verdict
 from pipeline.history import comparisons
 from pipeline.history import judge as judging_nights
+from pipeline.history.baselines import select
+from pipeline.history.nightly import refusals
 from pipeline.selftest import cases, judged, shipped
 from pipeline.selftest import nights as nightly
 from pipeline.selftest.nights import NightCase
 from pipeline.selftest.stored import Case
 from pipeline.stats import Interval, decision
+from pipeline.stats.nights import night_spread
 
 # The package hands on the function of the same name.
 judging = import_module("pipeline.gate.judge")
@@ -54,9 +57,13 @@ def all_cases() -> list[Case | NightCase]:
 def first_problem(near: str = "") -> str:
     """The first case that does not come out as it must; "" if all do.
 
-    Those of the metric ``near`` are tried first.
+    Those of the metric ``near``, or ``near`` "nights" those of nights, are tried first.
     """
-    ordered = sorted(all_cases(), key=lambda case: case.metric != near)
+
+    def of(case: Case | NightCase) -> str:
+        return "nights" if near == "nights" and isinstance(case, NightCase) else case.metric
+
+    ordered = sorted(all_cases(), key=lambda case: of(case) != near)
     for case in ordered:
         try:
             found = judged(case)
@@ -174,7 +181,7 @@ def decided_becomes(family: int, old: Verdict, new: Verdict) -> Callable[[Patch]
     return patched
 
 
-def uncorrelated(*args: Any, own: Any = comparisons.night_spread, **kwargs: Any) -> Any:
+def uncorrelated(*args: Any, own: Any = night_spread, **kwargs: Any) -> Any:
     """The spread of nights, each taken to be independent of the last."""
     spread = own(*args, **kwargs)
     weights = np.zeros_like(spread.weights)
@@ -182,7 +189,7 @@ def uncorrelated(*args: Any, own: Any = comparisons.night_spread, **kwargs: Any)
     return replace(spread, weights=weights)
 
 
-def counted_again(tonight: Any, nights: Any, acceptances: Any, own: Any = nightly.select) -> Any:
+def counted_again(tonight: Any, nights: Any, acceptances: Any, own: Any = select) -> Any:
     """Baselines in which withdrawn nights count."""
     return own(tonight, nights, [one.model_copy(update={"withdrawn": ""}) for one in acceptances])
 
@@ -304,7 +311,7 @@ RULES: dict[str, Callable[[Patch], None]] = {
         nightly, "refusals", lambda *_args: []
     ),
     "nights: a pin is what a deliberate change is made with": instead(
-        nightly, "refusals", lambda *args, own=nightly.refusals: own(*args[:2], "")
+        nightly, "refusals", lambda *args, own=refusals: own(*args[:2], "")
     ),
     "nights: one bogus night does not disarm the gate": instead(
         comparisons, "typical", lambda values, _margin: np.isfinite(values)
@@ -343,5 +350,5 @@ def test_with_all_rules_nothing_is_unexpected() -> None:
 def test_a_rule_is_guarded(rule: str, monkeypatch: Patch) -> None:
     all_cases()
     RULES[rule](monkeypatch)
-    near = rule.removeprefix("direction of ")
+    near = rule.removeprefix("direction of ").partition(":")[0]
     assert first_problem(near), f"nothing in the self-test guards this rule of the gate: {rule}"
