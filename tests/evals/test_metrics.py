@@ -40,11 +40,12 @@ CHOSEN = {"score", "median_itl_ms"}
 FAMILIES = {"steady_"}
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_every_metric_has_its_direction(name: str) -> None:
-    said = [word for word, names in (("higher", HIGHER), ("lower", LOWER), ("neither", NEITHER))
-            if name in names]  # fmt: skip
-    assert said == [METRICS[name].better]
+def test_every_metric_has_its_direction(subtests: pytest.Subtests) -> None:
+    directions = {"higher": HIGHER, "lower": LOWER, "neither": NEITHER}
+    for name, metric in METRICS.items():
+        with subtests.test(name):
+            said = [word for word, names in directions.items() if name in names]
+            assert said == [metric.better]
 
 
 def test_nothing_is_said_of_metrics_that_are_not_there() -> None:
@@ -94,9 +95,10 @@ def _names_metrics(word: str) -> bool:
     return any(name.endswith(word) or name.startswith(word) for name in METRICS)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_other_module_decides_a_direction(path: Path) -> None:
-    assert list(offences(ast.parse(path.read_text(encoding="utf-8")))) == []
+def test_no_other_module_decides_a_direction(subtests: pytest.Subtests) -> None:
+    for path in MODULES:
+        with subtests.test(str(path.relative_to(ROOT))):
+            assert list(offences(ast.parse(path.read_text(encoding="utf-8")))) == []
 
 
 @pytest.mark.parametrize("text", [

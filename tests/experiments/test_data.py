@@ -68,27 +68,31 @@ def test_agrees(choice: str, exact: float, same: bool) -> None:
 # ---- gsm8k-mini
 
 
-@pytest.mark.parametrize("row", GSM8K_TEST + GSM8K_SHOTS, ids=lambda row: row["id"])
-def test_gsm8k_answer_is_right(row: Row) -> None:
-    assert list(row) == ["question", "answer", "id", "steps"]
-    *steps, last_line = row["answer"].split("\n")
-    worked = "\n".join(steps)
-    calculations = re.findall(r"<<([^=>]+)=([^>]+)>>(\d+)", worked)
-    assert len(calculations) == worked.count("<<") == row["steps"]
-    known = numbers(row["question"]) | IN_WORDS
-    for expr, result, repeated in calculations:
-        assert calculate(expr) == int(result) == int(repeated) > 0, expr
-        assert numbers(expr) <= known, f"{expr}: a number that nobody gave"
-        known.add(int(result))
-    assert last_line == f"#### {calculations[-1][1]}"
+def test_gsm8k_answer_is_right(subtests: pytest.Subtests) -> None:
+    for row in GSM8K_TEST + GSM8K_SHOTS:
+        with subtests.test(row["id"]):
+            assert list(row) == ["question", "answer", "id", "steps"]
+            *steps, last_line = row["answer"].split("\n")
+            worked = "\n".join(steps)
+            calculations = re.findall(r"<<([^=>]+)=([^>]+)>>(\d+)", worked)
+            assert len(calculations) == worked.count("<<") == row["steps"]
+            known = numbers(row["question"]) | IN_WORDS
+            for expr, result, repeated in calculations:
+                assert calculate(expr) == int(result) == int(repeated) > 0, expr
+                assert numbers(expr) <= known, f"{expr}: a number that nobody gave"
+                known.add(int(result))
+            assert last_line == f"#### {calculations[-1][1]}"
 
 
-@pytest.mark.parametrize("row", GSM8K_TEST + GSM8K_SHOTS, ids=lambda row: row["id"])
-def test_gsm8k_every_step_is_used(row: Row) -> None:
-    *steps, _ = re.findall(r"<<([^=>]+)=(\d+)>>", row["answer"])
-    for position, (_, result) in enumerate(steps, 1):
-        later = re.findall(r"<<([^=>]+)=", row["answer"])[position:]
-        assert any(int(result) in numbers(expr) for expr in later), f"{result} is never used"
+def test_gsm8k_every_step_is_used(subtests: pytest.Subtests) -> None:
+    for row in GSM8K_TEST + GSM8K_SHOTS:
+        with subtests.test(row["id"]):
+            *steps, _ = re.findall(r"<<([^=>]+)=(\d+)>>", row["answer"])
+            for position, (_, result) in enumerate(steps, 1):
+                later = re.findall(r"<<([^=>]+)=", row["answer"])[position:]
+                assert any(int(result) in numbers(expr) for expr in later), (
+                    f"{result} is never used"
+                )
 
 
 def test_gsm8k_every_number_of_a_question_is_used() -> None:
@@ -174,29 +178,29 @@ GPQA_COLUMNS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("row", GPQA_TEST, ids=lambda row: row["Record ID"])
-def test_gpqa_row_is_whole(row: Row) -> None:
-    assert tuple(row) == GPQA_COLUMNS
-    texts = [row[column] for column in GPQA_COLUMNS if column != "Check"]
-    assert all(isinstance(text, str) and text == text.strip() != "" for text in texts)
-    assert len({row[choice].casefold() for choice in CHOICES}) == 4
-    assert row["Question"].count("?") == 1
+def test_gpqa_row_is_whole(subtests: pytest.Subtests) -> None:
+    for row in GPQA_TEST:
+        with subtests.test(row["Record ID"]):
+            assert tuple(row) == GPQA_COLUMNS
+            texts = [row[column] for column in GPQA_COLUMNS if column != "Check"]
+            assert all(isinstance(text, str) and text == text.strip() != "" for text in texts)
+            assert len({row[choice].casefold() for choice in CHOICES}) == 4
+            assert row["Question"].count("?") == 1
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in GPQA_TEST if row["Check"] is not None], ids=lambda row: row["Record ID"]
-)
-def test_gpqa_number_is_right_and_the_only_right_one(row: Row) -> None:
-    exact = calculate(row["Check"])
-    shown = [leading_number(row[choice]) for choice in CHOICES]
-    assert [number is not None and agrees(number, exact) for number in shown] == [
-        True,
-        False,
-        False,
-        False,
-    ]
-    units = {row[choice].partition(" ")[2] for choice in CHOICES}
-    assert len(units) == 1
+def test_gpqa_number_is_right_and_the_only_right_one(subtests: pytest.Subtests) -> None:
+    for row in (row for row in GPQA_TEST if row["Check"] is not None):
+        with subtests.test(row["Record ID"]):
+            exact = calculate(row["Check"])
+            shown = [leading_number(row[choice]) for choice in CHOICES]
+            assert [number is not None and agrees(number, exact) for number in shown] == [
+                True,
+                False,
+                False,
+                False,
+            ]
+            units = {row[choice].partition(" ")[2] for choice in CHOICES}
+            assert len(units) == 1
 
 
 def test_gpqa_numbers_are_all_checked() -> None:

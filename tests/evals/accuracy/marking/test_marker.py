@@ -58,11 +58,12 @@ def test_a_letter_that_is_read_is_not_another_one() -> None:
             assert (text, found.mark, found.extracted) == (text, "wrong", expected)
 
 
-@pytest.mark.parametrize("text", NO_LETTERS)
-def test_words_and_formulas_choose_nothing(text: str) -> None:
-    for expected in "ABCD":
-        found = mark_answer(GPQA, text, expected, finish_reason="stop")
-        assert (found.mark, found.extracted) == ("no_answer", None)
+def test_words_and_formulas_choose_nothing(subtests: pytest.Subtests) -> None:
+    for text in NO_LETTERS:
+        with subtests.test(text):
+            for expected in "ABCD":
+                found = mark_answer(GPQA, text, expected, finish_reason="stop")
+                assert (found.mark, found.extracted) == ("no_answer", None)
 
 
 def test_a_letter_beyond_the_choices_is_wrong_and_said_to_be_none() -> None:
@@ -98,16 +99,18 @@ def test_a_number_in_a_box_is_read_in_every_form() -> None:
     assert _wrong(NUMBERS, r"It is \boxed{?} then.", "gsm8k") == []
 
 
-@pytest.mark.parametrize(("content", "expected"), FORMS["not"]["numbers"])
-def test_another_number_stays_wrong(content: str, expected: str) -> None:
-    found = mark_answer(GSM8K, f"\\boxed{{{content}}}", expected, finish_reason="stop")
-    assert (found.mark, found.extracted) == ("wrong", content)
+def test_another_number_stays_wrong(subtests: pytest.Subtests) -> None:
+    for content, expected in FORMS["not"]["numbers"]:
+        with subtests.test(content):
+            found = mark_answer(GSM8K, f"\\boxed{{{content}}}", expected, finish_reason="stop")
+            assert (found.mark, found.extracted) == ("wrong", content)
 
 
-@pytest.mark.parametrize("text", NO_NUMBERS)
-def test_without_a_number_there_is_no_answer(text: str) -> None:
-    found = mark_answer(GSM8K, text, "18", finish_reason="stop")
-    assert (found.mark, found.extracted) == ("no_answer", None)
+def test_without_a_number_there_is_no_answer(subtests: pytest.Subtests) -> None:
+    for text in NO_NUMBERS:
+        with subtests.test(text):
+            found = mark_answer(GSM8K, text, "18", finish_reason="stop")
+            assert (found.mark, found.extracted) == ("no_answer", None)
 
 
 @pytest.mark.parametrize(
