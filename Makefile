@@ -5,13 +5,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs
 
-.PHONY: help install demo test test-fast test-engine lint format schema clean
+.PHONY: help install demo test test-fast test-engine test-long lint format schema clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo         install everything and run the main job: real SGLang on the CPU, one report"
-	@echo "make test         install everything and run all tests"
+	@echo "make test         install everything and run all tests but the long ones"
 	@echo "make test-fast    only the tests that need no engine"
+	@echo "make test-engine  only those that start the real SGLang"
+	@echo "make test-long    the long ones: soaks, long simulations, real engines over many layouts"
 	@echo "make lint         ruff and mypy"
 	@echo "make schema       write experiments/schema.json and docs/report.schema.json anew"
 
@@ -34,11 +36,15 @@ demo: install
 test: test-fast test-engine
 
 test-fast: install
-	$(BIN)/python -m pytest -n 2 -m "not engine"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not engine and not long"
 
 test-engine: install
 	$(BIN)/servegate prepare-model smollm2-moe
-	$(BIN)/python -m pytest -m engine
+	$(BIN)/python -m pytest -m "engine and not long"
+
+test-long: install
+	$(BIN)/servegate prepare-model smollm2-moe
+	$(BIN)/python -m pytest -m long
 
 lint: install
 	$(BIN)/ruff check .

@@ -61,6 +61,7 @@ def as_night(run: Path, number: int, noise: np.random.Generator | None, target: 
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_the_right_night_the_right_cell_the_right_exit_code(tmp_path: Path) -> None:
     home, history = tmp_path / "home", tmp_path / "home" / "runs" / "history.sqlite"

@@ -80,7 +80,10 @@ def settings(tp: int, attention_dp: int, ep: int) -> LaunchSettings:
 
 # The last is the layout whose output SGLang 0.5.16 got wrong: attention DP = EP > 1 with attention
 # TP = MoE TP > 1 (sglang#23713, srt/layers/moe/utils.py).
-@pytest.mark.parametrize(("tp", "attention_dp", "ep"), [(1, 1, 1), (4, 2, 1), (4, 2, 2)])
+@pytest.mark.parametrize(
+    ("tp", "attention_dp", "ep"),
+    [(1, 1, 1), pytest.param(4, 2, 1, marks=pytest.mark.long), (4, 2, 2)],
+)
 def test_a_real_server_answers(tp: int, attention_dp: int, ep: int, tmp_path: Path) -> None:
     asked = settings(tp, attention_dp, ep)
     with launched(
