@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.runs import command, experiment, only_run, records, servegate
+from tests.pipeline.runs import command, experiment, in_a_process, only_run, records
 
 FAKE = Path(__file__).resolve().parents[3] / "experiments" / "fake.yaml"
 
@@ -116,5 +116,5 @@ def test_a_run_goes_on_without_its_reader(tmp_path: Path) -> None:
 
 
 def test_a_command_that_is_read_ends_as_ever(tmp_path: Path) -> None:
-    assert servegate("plan", FAKE, cwd=tmp_path).returncode == 0
-    assert servegate("plan", "nowhere.yaml", cwd=tmp_path).returncode == 2
+    assert in_a_process("plan", FAKE, cwd=tmp_path).returncode == 0
+    assert in_a_process("plan", "nowhere.yaml", cwd=tmp_path).returncode == 2
