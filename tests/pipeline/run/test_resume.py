@@ -14,7 +14,15 @@ import pytest
 
 from evals.accuracy.files import ANSWERS, PROTOCOL
 from evals.accuracy.resume import carried, carry_over
-from tests.pipeline.runs import accuracy_job, command, experiment, only_run, records, servegate
+from tests.pipeline.runs import (
+    accuracy_job,
+    command,
+    experiment,
+    only_run,
+    processes_of,
+    records,
+    servegate,
+)
 
 # Eight requests of half a second each at once: forty questions take some three seconds.
 PACE = {"accuracy": 0.8, "answer_ttft_ms": 300.0, "answer_itl_ms": 30.0}
@@ -41,7 +49,10 @@ def begun(folder: Path, how: signal.Signals, **arm: Any) -> Path:
         time.sleep(0.05)
     os.kill(process.pid, how)
     process.wait(timeout=60)
-    time.sleep(1.0)  # of a killed run, server and client end by themselves
+    end = time.monotonic() + 30  # of a killed run, server and client end by themselves
+    while processes_of(folder):
+        assert time.monotonic() < end
+        time.sleep(0.05)
     return only_run(folder)
 
 
