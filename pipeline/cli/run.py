@@ -1,19 +1,23 @@
-"""How a run begins and ends on the command line."""
+"""`servegate run`, and how a run begins and ends on the command line."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from evals.latency.client_load import LOAD_CLASSES
 from pipeline import exit_codes
-from pipeline.cli.console import refuse, say, stderr, stdout
+from pipeline.cli.console import endings, refuse, say, stderr, stdout
+from pipeline.cli.history import HistoryFile, MayChange, against_history
+from pipeline.cli.options import AllowImpossible, EngineOption, Overrides
 from pipeline.cli.prepare import create, for_this_machine, planned
 from pipeline.gate import Judgement
 from pipeline.history.model import NightJudgement
@@ -23,17 +27,80 @@ from pipeline.records.folder import RunFolder
 from pipeline.records.record import Record, Status
 from pipeline.report.build import write
 from pipeline.report.terminal import terminal_reasons, terminal_table
-
-__all__ = [
-    "finish",
-    "impossible_hint",
-    "lacking_here",
-    "new_run",
-    "print_verdict",
-    "unsupported_notes",
-]
+from pipeline.run.loop import execute
+from pipeline.run.progress import display
 
 _NAMED = 4
+
+
+class ExitBy(StrEnum):
+    """What the exit code of ``run`` says."""
+
+    VERDICT = "verdict"
+    RECORDS = "records"
+
+
+def run(  # noqa: PLR0913, PLR0917 - a parameter an option
+    experiment: Annotated[
+        Path | None, typer.Argument(help="The experiment's YAML file; not with --resume.")
+    ] = None,
+    overrides: Overrides = None,
+    engine: EngineOption = None,
+    allow_impossible: AllowImpossible = False,  # noqa: FBT002
+    out: Annotated[Path, typer.Option("--out", help="Where run folders go.")] = Path("runs"),
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Go on in this run folder where it stopped.")
+    ] = None,
+    exit_by: Annotated[
+        ExitBy,
+        typer.Option(
+            "--exit-by",
+            help="records: exit 0 when every record is ok, whatever the verdict; a job without "
+            "gates may be invalid for the machine's load (demonstrations).",
+        ),
+    ] = ExitBy.VERDICT,
+    nightly: Annotated[  # noqa: FBT002
+        bool, typer.Option("--nightly", help="Judge it against the accepted nights, too.")
+    ] = False,
+    may_change: MayChange = None,
+    history_file: HistoryFile = None,
+) -> None:
+    """Run an experiment and report. Exit code: that of its verdict.
+
+    Example: servegate run experiments/fake.yaml --out runs
+    """
+    with endings():
+        if (experiment is None) == (resume is None):
+            refuse(["give either an experiment's file or --resume RUN"])
+        if not nightly and (may_change or history_file is not None):
+            refuse(["--may-change and --history are for --nightly"])
+        if resume is not None:
+            if overrides or engine:
+                refuse(
+                    ["--resume goes on with the run's own plan; --set and --engine are not for it"]
+                )
+            folder = RunFolder(resume)
+            made = folder.load_plan()
+        else:
+            assert experiment is not None  # one of the two is given
+            folder, made = new_run(
+                experiment, overrides, engine, out, allow_impossible=allow_impossible
+            )
+        stdout().print(f"run folder: {folder.root}", markup=False)
+        interrupted = False
+        with display(made, stdout()) as shown:
+            try:
+                execute(made, folder, shown)
+            except KeyboardInterrupt:
+                interrupted = True
+        if interrupted:
+            stderr().print(f"interrupted; go on with: servegate run --resume {folder.root}")
+            raise typer.Exit(exit_codes.INTERRUPTED)
+        finish(
+            folder,
+            by_records=exit_by is ExitBy.RECORDS,
+            then=partial(against_history, folder, history_file, may_change) if nightly else None,
+        )
 
 
 def new_run(
