@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pipeline.plan.model import ArmPlan, LayoutKey, Plan
+from pipeline.plan.model import ArmPlan, Place, Plan, by_place
 from pipeline.records.facts import Facts
 
 __all__ = ["undeclared"]
@@ -25,15 +24,9 @@ _MEASURED_TOLERANCE = 0.05
 _NAMED = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Launch:
-    id: str
-    flat: Mapping[str, object]
-
-
 def undeclared(
     plan: Plan, facts: Mapping[str, Facts], measured: AbstractSet[str]
-) -> dict[tuple[LayoutKey, str], str]:
+) -> dict[Place, str]:
     """Layouts and arms that may not be compared with the reference, and why, in one sentence.
 
     Every launch of an arm, the reference's own too, is held against the reference's first launch on
@@ -49,35 +42,25 @@ def undeclared(
         return {}
     arms = {arm.name: arm for arm in plan.arms}
     reference = arms[plan.reference]
-    found: dict[tuple[LayoutKey, str], str] = {}
+    found: dict[Place, str] = {}
+    launches, lost = by_place(plan.launches), measured - facts.keys()
     for layout in plan.layouts:
-        base = next(iter(_launches(plan, facts, layout, reference.name)), None)
+        own = launches[layout, reference.name]
+        base = next((launch for launch in own if launch.id in facts), None)
         if base is None:
             continue
         for arm in arms.values():
+            own = launches[layout, arm.name]
             differing = [
                 text
-                for launch in _launches(plan, facts, layout, arm.name)
-                for text in _differences(launch, base, arm, reference)
+                for launch in own
+                if launch.id in facts
+                for text in _differences(facts, (launch.id, base.id), arm, reference)
             ]
-            differing += [
-                f"{launch.id} has no facts.json"
-                for launch in plan.launches
-                if (launch.layout, launch.arm) == (layout, arm.name)
-                and launch.id in measured - facts.keys()
-            ]
+            differing += [f"{launch.id} has no facts.json" for launch in own if launch.id in lost]
             if differing:
                 found[layout, arm.name] = _sentence(differing, arm, reference)
     return found
-
-
-def _launches(
-    plan: Plan, facts: Mapping[str, Facts], layout: LayoutKey, arm: str
-) -> Iterator[_Launch]:
-    for launch in plan.launches:
-        if (launch.layout, launch.arm) == (layout, arm) and launch.id in facts:
-            known = facts[launch.id].model_dump(mode="json", exclude={"schema_version"})
-            yield _Launch(id=launch.id, flat=dict(_flat(known)))
 
 
 def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -92,14 +75,31 @@ def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
         yield prefix, value
 
 
-def _differences(launch: _Launch, base: _Launch, arm: ArmPlan, reference: ArmPlan) -> Iterator[str]:
+def _unlike(own: Facts, base: Facts) -> list[dict[str, object]]:
+    """Both with dotted keys, without the mappings' items that are equal: those are the most."""
+    unlike = {
+        kind: {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+        for kind, ours, theirs in (
+            (kind, getattr(own, kind), getattr(base, kind))
+            for kind in Facts.model_fields
+            if kind != "schema_version"
+        )
+    }
+    return [dict(_flat(side.model_dump(mode="json", include=unlike))) for side in (own, base)]
+
+
+def _differences(
+    facts: Mapping[str, Facts], ids: tuple[str, str], arm: ArmPlan, reference: ArmPlan
+) -> Iterator[str]:
+    """How a launch of an arm differs from the reference's first, both by their ids."""
+    ours, theirs = _unlike(*(facts[launch] for launch in ids))
     declared = () if arm is reference else _declared(arm, reference)
-    for key in sorted(launch.flat.keys() | base.flat.keys()):
-        here, there = launch.flat.get(key), base.flat.get(key)
+    for key in sorted(ours.keys() | theirs.keys()):
+        here, there = ours.get(key), theirs.get(key)
         if here == there or (key in _MEASURED and _near(here, there)):
             continue
         if not any(fnmatchcase(key, pattern) for pattern in declared):
-            yield f"{key} is {_text(here)} in {launch.id} and {_text(there)} in {base.id}"
+            yield f"{key} is {_text(here)} in {ids[0]} and {_text(there)} in {ids[1]}"
 
 
 def _declared(arm: ArmPlan, reference: ArmPlan) -> Sequence[str]:

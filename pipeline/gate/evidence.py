@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Literal
 
@@ -22,8 +22,6 @@ Answers = Callable[[Record], Sequence[Answer]]
 Trails = Callable[[Record], Sequence[Trail]]
 Key = tuple[LayoutKey, str, str]
 """Layout, arm, job."""
-Place = tuple[LayoutKey, str]
-"""Layout, arm: what a row is of."""
 
 # Which mark of an answer a metric counts; every one in servegate's table of fractions.
 _MARKS = {
@@ -94,19 +92,26 @@ class Evidence:
     trails: Sequence[Sequence[Trail]] = ()
     differs: str = ""
     gap_cell: str = ""
+    _means: dict[str, Mapping[str, float]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
-    def question_means(self, metric: str) -> dict[str, float]:
+    def question_means(self, metric: str) -> Mapping[str, float]:
         """Mean of a fraction over all repeats and launches, by question id.
 
         A request that failed is no wrong answer: it is left out of a score, and a question of which
         nothing else is there has no score.
         """
-        wanted = _MARKS[metric]
-        hits: dict[str, list[bool]] = defaultdict(list)
-        for question, mark in (pair for cell in self.marks for pair in cell):
-            if mark != "error" or metric != "score":
-                hits[question].append(mark == wanted)
-        return {key: sum(values) / len(values) for key, values in hits.items()}
+        if metric not in self._means:
+            wanted = _MARKS[metric]
+            samples: dict[str, int] = defaultdict(int)
+            hits: dict[str, int] = defaultdict(int)
+            for question, mark in (pair for cell in self.marks for pair in cell):
+                if mark != "error" or metric != "score":
+                    samples[question] += 1
+                    hits[question] += mark == wanted
+            self._means[metric] = {key: hits[key] / count for key, count in samples.items()}
+        return self._means[metric]
 
     def stopped(self) -> int | None:
         """After how many questions a job in stages was told to stop; None: it was not."""
@@ -142,9 +147,9 @@ class Evidence:
     def launch_values(self, metric: str) -> dict[int, float]:
         """The metric's value of each launch that has one, by block."""
         return {
-            record.block: record.metrics[metric]
+            record.block: value
             for record in self.records
-            if isfinite(record.metrics.get(metric, float("nan")))
+            if (value := record.metrics.get(metric)) is not None and isfinite(value)
         }
 
     def run_values(self, metric: str) -> dict[int, list[float]]:
@@ -233,6 +238,8 @@ def incomparable(one: Evidence, other: Evidence, metric: str) -> str:
     records = [*one.records, *other.records]
     settings: Mapping[str, object] = records[0].settings
     for record in records[1:]:
+        if record.settings == settings:
+            continue
         names = settings.keys() | record.settings.keys()
         differing = sorted(n for n in names if settings.get(n) != record.settings.get(n))
         if differing:

@@ -14,9 +14,9 @@ from pipeline.experiment.comparisons import speed_alarms
 from pipeline.experiment.gates import Gate
 from pipeline.gate import slow_mode, speed
 from pipeline.gate.comparable import undeclared
-from pipeline.gate.evidence import Evidence, Key, Place, asks, collect
+from pipeline.gate.evidence import Evidence, Key, asks, collect
 from pipeline.gate.model import Bought, Check, Verdict
-from pipeline.plan.model import Launch, Plan
+from pipeline.plan.model import Launch, Place, Plan
 from pipeline.records.facts import Facts
 from pipeline.records.record import Record, Status
 from pipeline.stats import LaunchDesign, launch_design

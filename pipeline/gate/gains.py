@@ -7,10 +7,10 @@ from math import exp, isnan, log
 
 from evals.metrics import METRICS
 from pipeline.gate import extra_launches, speed
-from pipeline.gate.evidence import Evidence, Key, Place, asks
+from pipeline.gate.evidence import Evidence, Key, asks
 from pipeline.gate.model import Check, NoiseFloor, Verdict
 from pipeline.gate.text import as_change, as_p
-from pipeline.plan.model import ArmPlan, LayoutKey, Plan
+from pipeline.plan.model import ArmPlan, LayoutKey, Place, Plan
 
 
 def claimed(

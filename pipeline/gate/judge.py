@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -11,7 +12,7 @@ from evals.metrics import METRICS
 from pipeline.experiment.gates import Gate
 from pipeline.gate import accuracy, extra_launches, logprobs, proof, quarantine, slow_mode, speed
 from pipeline.gate.comparable import undeclared
-from pipeline.gate.evidence import Answers, Evidence, Key, Place, Trails, asks, collect, is_fraction
+from pipeline.gate.evidence import Answers, Evidence, Key, Trails, asks, collect, is_fraction
 from pipeline.gate.gains import claimed
 from pipeline.gate.itl_breakdown import closures, warnings
 from pipeline.gate.model import EXIT_CODES, Check, Judgement, Row, Verdict, worst
@@ -19,7 +20,7 @@ from pipeline.gate.multiplicity import decided
 from pipeline.gate.rows import make_row
 from pipeline.gate.staged import asked_in_stages
 from pipeline.plan.equal_arms import with_resolved_repeats
-from pipeline.plan.model import LayoutKey, Plan
+from pipeline.plan.model import LayoutKey, Place, Plan, by_place
 from pipeline.records.facts import Facts
 from pipeline.records.record import Record, Status
 
@@ -222,15 +223,16 @@ def judge(
     checks = {place: checks_of(plan, place, evidence) for place in places}
     checks, alarms = decided(plan, checks)
     checks = slow_mode.held(plan, checks, evidence)
-    invalid = {
-        place: proof.broken(r for r in found if (r.layout, r.arm) == place) for place in places
-    }
+    records_at, launches_at = by_place(found), by_place(plan.launches)
+    invalid = {place: proof.broken(records_at[place]) for place in places}
     checks = {
         (layout, arm): proof.take_back(made, invalid[layout, arm], invalid[layout, plan.reference])
         for (layout, arm), made in checks.items()
     }
     checks, floors = claimed(plan, checks, evidence, alarms.get("speed", 0))
-    by_cell = {record.cell: record for record in found}
+    jobs_at: defaultdict[Place, dict[str, Evidence]] = defaultdict(dict)
+    for (layout, arm, job), side in evidence.items():
+        jobs_at[layout, arm][job] = side
     made_of = closures(plan, found)
     made: list[Row] = []
     broken: dict[LayoutKey, bool] = {}
@@ -239,8 +241,9 @@ def judge(
             plan,
             place,
             checks[place],
-            evidence,
-            by_cell,
+            jobs_at[place],
+            launches_at[place],
+            records_at[place],
             day,
             broken=broken.get(place[0]),
             warned=warnings(made_of, *place),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.gate import accuracy, extra_launches, speed
-from pipeline.gate.evidence import Place, is_fraction
+from pipeline.gate.evidence import is_fraction
 from pipeline.gate.model import Check
 from pipeline.gate.staged import asked_in_stages
-from pipeline.plan.model import Plan
+from pipeline.plan.model import Place, Plan
 from pipeline.stats import holm
 
 __all__ = ["decided"]

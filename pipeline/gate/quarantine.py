@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from pipeline.experiment.quarantine import Quarantine
 from pipeline.gate.model import Check, RecordProblem, RecordSummary
-from pipeline.plan.model import LayoutKey, Plan
+from pipeline.plan.model import Launch, LayoutKey, Plan
 from pipeline.records.record import Record
 
 __all__ = ["active", "last_day", "marked", "notes", "of_row", "sets_aside", "without"]
@@ -73,12 +73,17 @@ def marked(checks: Sequence[Check], found: Sequence[Quarantine]) -> list[Check]:
 
 
 def without(
-    summary: RecordSummary, found: Sequence[Quarantine], plan: Plan, layout: LayoutKey, arm: str
+    summary: RecordSummary, found: Sequence[Quarantine], launches: Iterable[Launch]
 ) -> RecordSummary:
-    """A row's summary without problems of cells whose whole job is set aside."""
+    """A row's summary without problems of cells whose whole job is set aside.
+
+    Args:
+        summary: Of one row.
+        found: The quarantines that hold for it.
+        launches: Those of the row.
+    """
     if not found:
         return summary
-    launches = [one for one in plan.launches if (one.layout, one.arm) == (layout, arm)]
     jobs = {cell.id: cell.job for launch in launches for cell in launch.cells}
 
     def counts(problem: RecordProblem) -> bool:

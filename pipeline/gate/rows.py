@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 
 from evals.metrics import METRICS
 from pipeline.experiment.quarantine import Quarantine
 from pipeline.gate import gains, proof, quarantine, slow_mode
-from pipeline.gate.evidence import Evidence, Key, Place, asks, is_fraction, problem_of
+from pipeline.gate.evidence import Evidence, asks, is_fraction, problem_of
 from pipeline.gate.host_rule import busy_notes
 from pipeline.gate.model import (
     Check,
@@ -23,7 +23,7 @@ from pipeline.gate.model import (
     worst,
 )
 from pipeline.gate.text import as_p
-from pipeline.plan.model import LayoutKey, Plan
+from pipeline.plan.model import Launch, Place, Plan
 from pipeline.records.record import Record, Status
 from pipeline.stats import mean_score
 
@@ -32,8 +32,9 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
     plan: Plan,
     place: Place,
     checks: list[Check],
-    evidence: Mapping[Key, Evidence],
-    records: Mapping[str, Record],
+    jobs: Mapping[str, Evidence],
+    launches: Sequence[Launch],
+    own: Sequence[Record],
     day: date | None,
     *,
     broken: bool | None,
@@ -45,14 +46,14 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
         plan: The plan.
         place: The layout and the arm.
         checks: Of this place, decided.
-        evidence: Of the whole run.
-        records: Of the whole run, by cell.
+        jobs: Evidence of this place, by job.
+        launches: The planned ones of this place.
+        own: Records of this place.
         day: The day by which quarantines hold or have lapsed; None: none holds.
         broken: Whether the reference regressed on this layout; None for the reference itself.
         warned: What its closures warn of.
     """
     layout, arm = place
-    jobs = {job: side for (at, who, job), side in evidence.items() if (at, who) == place}
     reference = arm == plan.reference
     if not reference:
         checks = hold_back(checks, broken_reference=broken is True)
@@ -63,9 +64,8 @@ def make_row(  # noqa: PLR0913 - one call site; each is another part of a row
         aside = []  # the whole row is out of the verdict, and its own says what was found
     else:
         checks = marked
-    summary = record_summary(plan, layout, arm, records)
-    counting = quarantine.without(summary, aside, plan, layout, arm)
-    own = [r for r in records.values() if (r.layout, r.arm) == place]
+    summary = record_summary(launches, {record.cell: record for record in own})
+    counting = quarantine.without(summary, aside, launches)
     found = proof.premises(own)
     numbers = measured(jobs, plan.alpha)
     asked = proof.proof(found)
@@ -204,15 +204,11 @@ def _typical(values: Sequence[float]) -> float:
     return product
 
 
-def record_summary(
-    plan: Plan, layout: LayoutKey, arm: str, records: Mapping[str, Record]
-) -> RecordSummary:
+def record_summary(launches: Iterable[Launch], records: Mapping[str, Record]) -> RecordSummary:
     """What became of every planned cell of one arm on one layout."""
     counts: Counter[str] = Counter()
     problems: list[RecordProblem] = []
-    for launch in plan.launches:
-        if (launch.layout, launch.arm) != (layout, arm):
-            continue
+    for launch in launches:
         for cell in launch.cells:
             problem = problem_of(records.get(cell.id))
             counts[problem[0] if problem else "ok"] += 1

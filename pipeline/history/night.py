@@ -18,7 +18,7 @@ from pipeline.gate.rows import measured
 from pipeline.history.fingerprint import arm_facts
 from pipeline.history.model import CellValue, Night
 from pipeline.history.store import History
-from pipeline.plan.model import Plan
+from pipeline.plan.model import Plan, by_place
 from pipeline.records.folder import RunFolder
 from pipeline.records.record import Record, RecordError, read_answers
 from pipeline.report.build import Report, build
@@ -107,6 +107,7 @@ def _cells(
     plan: Plan, judgement: Judgement, evidence: Mapping[Key, Evidence], day: date | None
 ) -> Iterator[CellValue]:
     rows = {(row.layout, row.arm): row for row in judgement.rows}
+    launches = by_place(plan.launches)
     for (layout, arm, job), side in evidence.items():
         row = rows[layout, arm]
         aside = active(plan, layout, arm, day)
@@ -125,7 +126,7 @@ def _cells(
                 verdict=_verdict(row, job, name),
                 quarantine=row.quarantine or sets_aside(aside, job, name),
             )
-            if broken := _broken(plan, row, without(row.records, aside, plan, layout, arm)):
+            if broken := _broken(plan, row, without(row.records, aside, launches[layout, arm])):
                 yield made.model_copy(update={"gap": broken})
             elif metric.unit == "nats":
                 yield from _shift(made, row)

@@ -14,6 +14,7 @@ from pipeline.history.judge import Rules, judge_night
 from pipeline.history.model import Acceptance, CellValue, Night, NightCheck, NightJudgement
 from pipeline.history.night import Tonight, means_of, read_night
 from pipeline.history.store import History
+from pipeline.plan.model import by_place
 from pipeline.records.folder import RunFolder
 from pipeline.records.record import RecordError
 
@@ -76,12 +77,12 @@ def _steps(check: NightCheck) -> bool:
 def _records(tonight: Tonight) -> list[str]:
     """Failed, invalid and incomplete runs; what this machine cannot run at all is no gap."""
     problems: list[str] = []
+    launches = by_place(tonight.report.plan.launches)
     for row in tonight.report.judgement.rows:
         if row.quarantine:
             continue
-        plan = tonight.report.plan
-        aside = active(plan, row.layout, row.arm, tonight.day)
-        counting = without(row.records, aside, plan, row.layout, row.arm)
+        aside = active(tonight.report.plan, row.layout, row.arm, tonight.day)
+        counting = without(row.records, aside, launches[row.layout, row.arm])
         bad = [p for p in counting.problems if p.status != "unsupported"]
         if not bad:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from launchers.engines import flags
-from pipeline.plan.model import ArmPlan, Launch, Plan
+from pipeline.plan.model import ArmPlan, Launch, Place, Plan, by_place
 from pipeline.premises.arguments import asked_flags, holds
 from pipeline.records.facts import Facts
 
@@ -76,6 +76,8 @@ def with_resolved_repeats(plan: Plan, facts: Mapping[str, Facts]) -> Plan:
     """
     arms = {arm.name: arm for arm in plan.arms}
     reference = arms[plan.reference]
+    launches = by_place(launch for launch in plan.launches if launch.id in facts)
+    first = {place: facts[known[0].id] for place, known in launches.items()}
     same = {
         name: plan.reference
         for name, arm in arms.items()
@@ -83,17 +85,17 @@ def with_resolved_repeats(plan: Plan, facts: Mapping[str, Facts]) -> Plan:
         and name not in plan.repeats
         and (arm.env, arm.plugins) == (reference.env, reference.plugins)
         and (plan.engine != "fake" or arm.fake == reference.fake)
-        and _resolved_alike(plan, facts, arm, reference)
+        and _resolved_alike(plan, first, arm, reference)
     }
     return plan.model_copy(update={"repeats": {**plan.repeats, **same}})
 
 
 def _resolved_alike(
-    plan: Plan, facts: Mapping[str, Facts], arm: ArmPlan, reference: ArmPlan
+    plan: Plan, first: Mapping[Place, Facts], arm: ArmPlan, reference: ArmPlan
 ) -> bool:
     pairs = [
-        (_first(plan, facts, arm.name, index), _first(plan, facts, reference.name, index))
-        for index in range(len(plan.layouts))
+        (first.get((layout, arm.name)), first.get((layout, reference.name)))
+        for layout in plan.layouts
     ]
     known = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
     return bool(known) and all(
@@ -101,17 +103,6 @@ def _resolved_alike(
         and _as_asked(arm, ours.arguments)
         and _as_asked(reference, theirs.arguments)
         for ours, theirs in known
-    )
-
-
-def _first(plan: Plan, facts: Mapping[str, Facts], arm: str, layout: int) -> Facts | None:
-    return next(
-        (
-            facts[launch.id]
-            for launch in plan.launches
-            if (launch.arm, launch.layout) == (arm, plan.layouts[layout]) and launch.id in facts
-        ),
-        None,
     )
 
 

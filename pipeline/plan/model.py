@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,6 +36,30 @@ class LayoutKey(BaseModel):
     def __str__(self) -> str:
         nodes = f"-n{self.nodes}" if self.nodes > 1 else ""
         return f"tp{self.tp}-dp{self.attention_dp}-ep{self.ep}{nodes}"
+
+
+Place = tuple[LayoutKey, str]
+"""Layout, arm: what a row is of."""
+
+
+class _Placed(Protocol):
+    """A launch or a record."""
+
+    @property
+    def layout(self) -> LayoutKey: ...
+    @property
+    def arm(self) -> str: ...
+
+
+_P = TypeVar("_P", bound=_Placed)
+
+
+def by_place(found: Iterable[_P]) -> defaultdict[Place, list[_P]]:
+    """Launches or records of each arm on each layout, in their order; none where there is none."""
+    places: defaultdict[Place, list[_P]] = defaultdict(list)
+    for one in found:
+        places[one.layout, one.arm].append(one)
+    return places
 
 
 class _Frozen(BaseModel):

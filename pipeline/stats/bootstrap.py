@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,31 +56,75 @@ def hierarchical_ratio(
             raise ValueError("a bootstrap needs at least one run a launch, and positive values")
     if min(len(reference), len(arm)) < 2:
         return None
-    random = np.random.RandomState(_SEED)
-    if reference.keys() == arm.keys():
-        picks = random.randint(len(reference), size=(draws, len(reference)))
-        order = list(reference)
-        sides = [
-            _means(random, [side[block] for block in order], picks) for side in (reference, arm)
-        ]
-    else:
-        sides = [
-            _means(random, list(side.values()), random.randint(len(side), size=(draws, len(side))))
-            for side in (reference, arm)
-        ]
-    low, high = np.quantile(sides[1] - sides[0], [alpha, 1 - alpha])
+    same = reference.keys() == arm.keys()
+    sides = [list(reference.values()), [arm[b] for b in reference] if same else [*arm.values()]]
+    runs = [tuple(len(launch) for launch in side) for side in sides]
+    means = [
+        _means(side, drawn)
+        for side, drawn in zip(sides, _drawn(runs[0], runs[1], draws, as_blocks=same), strict=True)
+    ]
+    low, high = np.quantile(means[1] - means[0], [alpha, 1 - alpha])
     return Interval(float(np.exp(low)), float(np.exp(high)))
 
 
-def _means(
-    random: np.random.RandomState, launches: Sequence[Sequence[float]], picks: NDArray[np.int_]
-) -> _Logs:
-    """Mean log of the picked launches, each with its runs drawn anew; one for each row of picks."""
-    drawn = np.empty(picks.shape)
-    for number, runs in enumerate(launches):
-        at = picks == number
-        values = np.asarray(runs, dtype=np.float64)
-        chosen = random.randint(values.size, size=(int(at.sum()), values.size))
-        drawn[at] = np.log(np.median(values[chosen], axis=1))
-    means: _Logs = drawn.mean(axis=1)
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    """What a bootstrap draws of one side.
+
+    Attributes:
+        shape: Draws, launches.
+        groups: By number of runs a launch: where its launches were picked, in a flat array of that
+            shape, and the runs drawn there, as indices into all runs of the side.
+    """
+
+    shape: tuple[int, int]
+    groups: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+
+@lru_cache(maxsize=4)
+def _drawn(
+    reference: tuple[int, ...], arm: tuple[int, ...], draws: int, *, as_blocks: bool
+) -> tuple[_Drawn, _Drawn]:
+    """The draws of both sides: the same for all comparisons with as many launches and runs.
+
+    Args:
+        reference: Runs of each launch.
+        arm: The same of the arm.
+        draws: Bootstrap samples.
+        as_blocks: Whether both sides' launches are drawn together.
+    """
+    random = np.random.RandomState(_SEED)
+    size = (draws, len(reference))
+    picks = random.randint(len(reference), size=size)
+    first = _of_side(random, reference, picks)
+    if not as_blocks:
+        picks = random.randint(len(arm), size=(draws, len(arm)))
+    return first, _of_side(random, arm, picks)
+
+
+def _of_side(
+    random: np.random.RandomState, runs: tuple[int, ...], picks: NDArray[np.int_]
+) -> _Drawn:
+    # Where each launch was picked, launch by launch, found by one sort.
+    places = np.argsort(picks, axis=None, kind="stable")
+    ends = np.cumsum(np.bincount(picks.ravel(), minlength=len(runs)))[:-1]
+    groups: dict[int, list[tuple[NDArray[np.intp], NDArray[np.intp]]]] = defaultdict(list)
+    before = 0
+    for at, count in zip(np.split(places, ends), runs, strict=True):
+        groups[count].append((at, before + random.randint(count, size=(at.size, count))))
+        before += count
+    joined = [
+        (np.concatenate([at for at, _ in group]), np.concatenate([drawn for _, drawn in group]))
+        for group in groups.values()
+    ]
+    return _Drawn(shape=(picks.shape[0], picks.shape[1]), groups=joined)
+
+
+def _means(launches: Sequence[Sequence[float]], drawn: _Drawn) -> _Logs:
+    """Mean log of the picked launches, each the median of its drawn runs; one for each draw."""
+    values = np.array([run for runs in launches for run in runs], dtype=np.float64)
+    logs = np.empty(drawn.shape[0] * drawn.shape[1])
+    for at, runs in drawn.groups:
+        logs[at] = np.log(np.median(values[runs], axis=1))
+    means: _Logs = logs.reshape(drawn.shape).mean(axis=1)
     return means
