@@ -5,9 +5,10 @@ Usage: python -m benchmarks.report_scale [CELLS [MORE_CELLS [ANSWERS]]]. A minut
 Makes three run folders in a temporary one: of 1,000 and of 10,000 cells, where launches grow with
 the cells and jobs, arms and layouts stay as they are, and one of 2 million answers of 500
 characters. `gate` and `report` read each in a process of their own, and in turn with them pandas
-parses every file of the run (pandas.json_normalize of each JSON file, pandas.read_json of each file
-of answers), also in a process of its own: speeds of one machine in one run are compared, never
-seconds. Each side's own start (an empty run, an empty folder) is subtracted.
+parses every file of the run (pandas.json_normalize of all JSON files at once, pandas.read_json of
+each file of answers), also in a process of its own. Seconds are those of the CPU, which other work
+on the machine changes the least, and only their ratios count. Each side's own start (an empty run,
+an empty folder) is subtracted.
 
 The figure is the largest ratio of a command to pandas, at most 3. Seconds a cell at the larger
 number of cells must be at most 1.2 times those at the smaller, and no command may take 1 GB.
@@ -20,7 +21,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -60,7 +60,7 @@ _SPEEDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One process: wall seconds, and the largest resident size of it in GB."""
+    """One process: CPU seconds, and the largest resident size of it in GB."""
 
     seconds: float
     gb: float
@@ -222,7 +222,6 @@ def _facts(launch: Launch) -> Facts:
 
 def timed(argv: list[str]) -> Timing:
     """Run a command, whatever verdict it exits with."""
-    began = time.perf_counter()
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         actions = [(os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1)]
         child = os.posix_spawn(argv[0], argv, os.environ, file_actions=actions)
@@ -230,7 +229,7 @@ def timed(argv: list[str]) -> Timing:
     code = os.waitstatus_to_exitcode(status)
     if code not in (0, 1, 3):
         raise SystemExit(f"{' '.join(argv)} ended with {code}")
-    return Timing(seconds=time.perf_counter() - began, gb=used.ru_maxrss / 1e6)
+    return Timing(seconds=used.ru_utime + used.ru_stime, gb=used.ru_maxrss / 1e6)
 
 
 def read_with_pandas(root: Path) -> None:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from evals.job import Answer, Mark
 from evals.latency.checks import unseen_tokens
@@ -18,7 +18,15 @@ from pipeline.gate.model import Check, Verdict
 from pipeline.plan.model import LayoutKey, Plan
 from pipeline.records.record import Record, RecordError, Status
 
-Answers = Callable[[Record], Sequence[Answer]]
+
+class Marked(NamedTuple):
+    """Of an answer, what is judged."""
+
+    id: str
+    mark: Mark
+
+
+Answers = Callable[[Record], Sequence[Answer | Marked]]
 Trails = Callable[[Record], Sequence[Trail]]
 Key = tuple[LayoutKey, str, str]
 """Layout, arm, job."""

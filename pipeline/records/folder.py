@@ -197,8 +197,9 @@ class RunFolder:
     def records(self, plan: Plan) -> Iterator[Record]:
         """The records that exist, in the plan's order."""
         for launch in plan.launches:
+            folder = self.launch(launch.id)
             for cell in launch.cells:
-                record = self.launch(launch.id).cell(cell.job).load()
+                record = folder.cell(cell.job).load()
                 if record is not None:
                     yield record
 

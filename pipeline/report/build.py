@@ -7,7 +7,7 @@ from evals.job import Answer
 from evals.logprobs.trails import Trail, read_trails
 from pipeline.compare.text import flip_lines
 from pipeline.gate import judge
-from pipeline.gate.evidence import problem_of
+from pipeline.gate.evidence import Marked, problem_of
 from pipeline.plan.equal_arms import with_resolved_repeats
 from pipeline.records.folder import CellFolder, RunFolder
 from pipeline.records.record import Record, RecordError, read_answers, write_atomic, write_json
@@ -31,13 +31,13 @@ def build(run: RunFolder) -> Report:
     facts = run.facts(plan)
     plan = with_resolved_repeats(plan, facts)
 
-    def answers(record: Record) -> list[Answer]:
-        return read_answers(_cell_of(run, record).root)
-
+    answers = _AnswerReader(run)
+    # First, since it needs whole answers, and the judgement only what is kept of them.
+    paired = pairings(plan, records, answers.whole)
     judgement = judge(
         plan,
         records,
-        answers,
+        answers.marked,
         facts,
         lambda record: _trails(_cell_of(run, record)),
     )
@@ -45,7 +45,7 @@ def build(run: RunFolder) -> Report:
     return Report(
         plan=plan,
         judgement=judgement,
-        pairings=pairings(plan, records, answers),
+        pairings=paired,
         caveats=caveats(plan),
         failures=[failure_of(record, *problem) for record, problem in problems if problem],
         not_checked=not_checked(plan, judgement),
@@ -65,6 +65,32 @@ def write(run: RunFolder) -> Report:
     write_atomic(run.junit, junit_xml(report.judgement, report.plan.experiment))
     write_atomic(run.flips, flip_lines(report.pairings))
     return report
+
+
+class _AnswerReader:
+    """Reads each file of answers once, and keeps of them what is judged: texts fill a memory."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._marked: dict[str, list[Marked]] = {}
+        self._shared: dict[Marked, Marked] = {}
+
+    def whole(self, record: Record) -> list[Answer]:
+        """A record's answers.
+
+        Raises:
+            RecordError: They are missing or damaged.
+        """
+        answers = read_answers(_cell_of(self._run, record).root)
+        each = (Marked(one.id, one.mark) for one in answers)
+        self._marked[record.cell] = [self._shared.setdefault(one, one) for one in each]
+        return answers
+
+    def marked(self, record: Record) -> list[Marked]:
+        """Their marks; raises as `whole` does."""
+        if record.cell not in self._marked:
+            self.whole(record)
+        return self._marked[record.cell]
 
 
 def _cell_of(run: RunFolder, record: Record) -> CellFolder:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from evals.job import Answer
 from pipeline.gate import Verdict
 from pipeline.records.folder import RunFolder
-from pipeline.records.record import PremiseResult, RecordError
+from pipeline.records.record import PremiseResult, RecordError, read_answers
 from pipeline.report.build import Report, build, write
 from pipeline.report.charts import nice_ticks
 from pipeline.report.render import flat
@@ -303,3 +304,30 @@ def test_notes_are_laid_flat_in_their_order() -> None:
         ("c", "\N{EN DASH}"),
         ("d", "yes"),
     ]
+
+
+def test_each_file_of_answers_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_run(make_plan_for_test(dps=(2, 4), baselines=()), questions=20)
+    seen: list[Path] = []
+
+    def counting(cell: Path) -> list[Answer]:
+        seen.append(cell)
+        return read_answers(cell)
+
+    monkeypatch.setattr("pipeline.report.build.read_answers", counting)
+    report = built(made, tmp_path)
+    assert len(seen) == len(set(seen)) == len(made.answers) == 4
+    scores = [
+        one.value for row in report.judgement.rows for one in row.measured if one.metric == "score"
+    ]
+    assert scores == [0.8] * 4
+    assert [pairing.questions for pairing in report.pairings] == [20, 20]
+
+
+def test_answers_without_a_reference_to_pair_them_with_are_judged(tmp_path: Path) -> None:
+    made = make_run(make_plan_for_test(dps=(2,)), questions=20)
+    made.fail(made.cells("nccl", 2, "gsm8k")[0])
+    report = built(made, tmp_path)
+    [arm] = [row for row in report.judgement.rows if row.arm == ARM]
+    assert [one.n for one in arm.measured if one.metric == "score"] == [20]
+    assert report.pairings == []
