@@ -7,8 +7,8 @@ the cells and jobs, arms and layouts stay as they are, and one of 2 million answ
 characters. `gate` and `report` read each in a process of their own, and in turn with them pandas
 parses every file of the run (pandas.json_normalize of all JSON files at once, pandas.read_json of
 each file of answers), also in a process of its own. Seconds are those of the CPU, which other work
-on the machine changes the least, and only their ratios count. Each side's own start (an empty run,
-an empty folder) is subtracted.
+on the machine changes the least, and only their ratios count. Each side's own start, that is what
+it takes for a run of four cells, is subtracted.
 
 The figure is the largest ratio of a command to pandas, at most 3. Seconds a cell at the larger
 number of cells must be at most 1.2 times those at the smaller, and no command may take 1 GB.
@@ -66,12 +66,12 @@ class Timing:
     gb: float
 
 
-def experiment(launches: int, *, latency: bool, accuracy: bool) -> Experiment:
-    """Five arms on four layouts; the study's load at several lengths, or answers, or both."""
+def plan_of(launches: int, kind: str, *, small: bool = False) -> Plan:
+    """Five arms on four layouts, and latency at ten lengths or accuracy; or 2, 1 and 1 length."""
     jobs: dict[str, Any] = {}
     gates: dict[str, Any] = {}
-    if latency:
-        for point in range(POINTS):
+    if kind == "latency":
+        for point in range(1 if small else POINTS):
             name = f"latency-{128 * (point + 1)}"
             jobs[name] = {
                 "kind": "latency",
@@ -80,39 +80,35 @@ def experiment(launches: int, *, latency: bool, accuracy: bool) -> Experiment:
                 "concurrency": 8,
             }
             gates[name] = {"median_itl_ms": {"margin": 0.03}}
-    if accuracy:
+    else:
         jobs["gsm8k"] = {"kind": "accuracy", "repeats": REPEATS}
         gates["gsm8k"] = {"score": {"margin": 0.03, "floor": 0.7}}
-    return Experiment.model_validate(
+    arms = ARMS[:2] if small else ARMS
+    spec = Experiment.model_validate(
         {
             "name": "scale",
             "description": "A made-up run of a given size.",
             "model": {"path": "org/model"},
             "engine": {"name": "sglang", "device": "cuda"},
-            "layouts": [{"tp": 8, "attention_dp": list(DPS)}],
-            "arms": {name: {"env": {"ARM": name}} for name in ARMS},
+            "layouts": [{"tp": 8, "attention_dp": list(DPS[:1] if small else DPS)}],
+            "arms": {name: {"env": {"ARM": name}} for name in arms},
             "reference": ARMS[0],
             "launches": launches,
             "jobs": jobs,
             "gates": gates,
         }
     )
-
-
-def plan_of(launches: int, *, latency: bool, accuracy: bool) -> Plan:
-    """The plan of such an experiment."""
     model = PlanModel(path="org/model", served_name="org/model", tokenizer="org/model")
-    spec = experiment(launches, latency=latency, accuracy=accuracy)
     return make_plan(spec, model=model, python="/usr/bin/python3", cores=8)
 
 
-def write_run(root: Path, plan: Plan, *, records: bool = True) -> RunFolder:
+def write_run(root: Path, plan: Plan) -> None:
     """The folder that a run of this plan leaves, without its logs."""
     folder = RunFolder(root)
     root.mkdir(parents=True)
     _write(folder.plan, plan.model_dump(mode="json"))
     _write(folder.provenance, {"schema_version": 1, "run": {"experiment": plan.experiment}})
-    for launch in plan.launches if records else ():
+    for launch in plan.launches:
         place = folder.launch(launch.id)
         place.root.mkdir(parents=True)
         _write(place.facts, _facts(launch).model_dump(mode="json"))
@@ -124,7 +120,6 @@ def write_run(root: Path, plan: Plan, *, records: bool = True) -> RunFolder:
             else:
                 record = _record(launch, cell, _speeds(launch), {})
             _write(of_cell.record, record.model_dump(mode="json"))
-    return folder
 
 
 def _write(path: Path, value: object) -> None:
@@ -242,18 +237,14 @@ def read_with_pandas(root: Path) -> None:
 
 
 class Case:
-    """One run folder, an empty one of the same plan, and what each side took on both."""
+    """One run folder, one of four cells, and what each side took on both."""
 
-    def __init__(self, folder: Path, launches: int, *, latency: bool, accuracy: bool) -> None:
-        plan = plan_of(launches, latency=latency, accuracy=accuracy)
+    def __init__(self, folder: Path, launches: int, kind: str) -> None:
+        plan = plan_of(launches, kind)
         self.cells = sum(len(launch.cells) for launch in plan.launches)
-        self.run = folder / "run"
+        self.run, self.small = folder / "run", folder / "small"
         write_run(self.run, plan)
-        small = plan_of(1, latency=latency, accuracy=accuracy)
-        self.empty = folder / "empty"
-        write_run(self.empty, small, records=False)
-        self.nothing = folder / "nothing"
-        self.nothing.mkdir()
+        write_run(self.small, plan_of(2, kind, small=True))
         self.seconds: dict[str, float] = {}
         self.gb = 0.0
 
@@ -262,9 +253,8 @@ class Case:
         told: dict[str, list[float]] = {"pandas": [], "gate": [], "report": []}
         for _ in range(rounds):
             for side, seconds in told.items():
-                empty = self.nothing if side == "pandas" else self.empty
                 full = timed(_argv(side, self.run))
-                seconds.append(full.seconds - timed(_argv(side, empty)).seconds)
+                seconds.append(full.seconds - timed(_argv(side, self.small)).seconds)
                 if side != "pandas":
                     self.gb = max(self.gb, full.gb)
         self.seconds = {side: median(seconds) for side, seconds in told.items()}
@@ -292,12 +282,12 @@ def main(cells: int, more_cells: int, answers: int) -> int:
         cases = {}
         for size in (cells, more_cells):
             launches = max(1, round(size / (a_launch * POINTS)))
-            cases[size] = Case(_new(name, str(size)), launches, latency=True, accuracy=False)
+            cases[size] = Case(_new(name, str(size)), launches, "latency")
             cases[size].measure(ROUNDS)
             cases[size].show(f"{cases[size].cells} cells")
             shutil.rmtree(cases[size].run)
         launches = max(1, round(answers / (a_launch * QUESTIONS * REPEATS)))
-        asked = Case(_new(name, "answers"), launches, latency=False, accuracy=True)
+        asked = Case(_new(name, "answers"), launches, "accuracy")
         asked.measure(ROUNDS)
         asked.show(f"{asked.cells * QUESTIONS * REPEATS} answers")
     few, many = cases[cells], cases[more_cells]
