@@ -11,9 +11,9 @@ from math import log
 
 from evals.metrics import METRICS
 from pipeline.experiment.gates import Gate
-from pipeline.gate.evidence import Evidence, Key, Place, asks
+from pipeline.gate.evidence import Evidence, Key, asks
 from pipeline.gate.model import Check, Measured, Row, Verdict
-from pipeline.plan.model import Plan
+from pipeline.plan.model import Place, Plan
 from pipeline.stats.slow_mode import slow_launches
 
 __all__ = ["held", "held_back", "spread_out", "told_of"]

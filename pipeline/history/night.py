@@ -72,7 +72,7 @@ def read_night(folder: RunFolder, history: History) -> Tonight:
     return Tonight(night=night, report=report, day=last_day(records), means=means)
 
 
-def means_of(folder: RunFolder, cell: CellValue) -> dict[str, float] | None:
+def means_of(folder: RunFolder, cell: CellValue) -> Mapping[str, float] | None:
     """The question means of a night's cell from its run's folder, where they are still kept.
 
     None where the folder or its answers are gone, or are not those that the history saw.

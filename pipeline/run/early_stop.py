@@ -160,7 +160,7 @@ class StageWatch:
             stop = Stop(stage=self._stage, questions=size, reason=why(made))
             tell_to_stop(self._place.root, stop)
 
-    def _means(self, marks: _Marks, ids: frozenset[str]) -> dict[str, dict[str, float]]:
+    def _means(self, marks: _Marks, ids: frozenset[str]) -> dict[str, Mapping[str, float]]:
         kept = [pair for pair in marks if pair[0] in ids]
         side = Evidence(records=[], gap="", marks=[kept])
         return {metric: side.question_means(metric) for metric in self._gated}
