@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any
 
 from evals import JOBS
 from evals.comm_kernels.capture.nsys import end_session, session_in
@@ -23,7 +22,8 @@ from pipeline.gate.host_rule import with_host
 from pipeline.plan.model import Cell, Launch, Plan
 from pipeline.premises import Claims, check_premises, check_start, disproved
 from pipeline.records.folder import CellFolder, LaunchFolder, RunFolder
-from pipeline.records.record import PremiseResult, Status, write_json
+from pipeline.records.launch_note import Ended, LaunchNote
+from pipeline.records.record import PremiseResult, Status
 from pipeline.run.early_stop import watch
 from pipeline.run.gpus import gpus_watched, with_gpus
 from pipeline.run.observer import Observer
@@ -66,23 +66,14 @@ class LaunchRun:
         self.lost_a_port = False
         self.keeper = Keeper(launch, attempt, place, folder, shown)
         self.shown = shown
-        self.note: dict[str, Any] = {
-            "schema_version": 1,
-            "launch": launch.id,
-            "attempt": attempt,
-            "argv": launch.argv,
-            "env": launch.env,
-            "env_unset": launch.env_unset,
-            "pid": None,
-            "create_time": None,
-            "port": None,
-            "started_at": now(),
-            "ready_s": None,
-            "ended_at": None,
-            "stopped": None,
-            "tracer": None,
-            "error": None,
-        }
+        self.note = LaunchNote(
+            launch=launch.id,
+            attempt=attempt,
+            argv=launch.argv,
+            env=launch.env,
+            env_unset=launch.env_unset,
+            started_at=now(),
+        )
 
     def run(self, todo: list[Cell]) -> None:
         """Start the server, run the cells, stop the server; failures become records."""
@@ -98,7 +89,7 @@ class LaunchRun:
                     waiting.pop(0)
                     server.check_own()
         except _WrongArm as error:
-            self.note["error"] = str(error)
+            self.note.error = str(error)
             self.keeper.record_all(waiting, Status.INVALID, "premise", str(error), error.premises)
         except (ServerError, StillRunning, OSError) as error:
             failure = error.failure_class if isinstance(error, ServerError) else "launch"
@@ -106,17 +97,17 @@ class LaunchRun:
             # of a port once the server has served is no reason for one.
             self.lost_a_port = self.launch.port is None and (
                 isinstance(error, Foreign)
-                or (failure == FailureClass.PORT and self.note["ready_s"] is None)
+                or (failure == FailureClass.PORT and self.note.ready_s is None)
             )
-            self.note["error"] = str(error)
+            self.note.error = str(error)
             self.keeper.record_all(waiting, Status.FAILED, failure, first_line(error))
         except KeyboardInterrupt:
             # The cell that was running has its record; one that had not begun stays absent.
-            self.note["error"] = "interrupted"
+            self.note.error = "interrupted"
             raise
         finally:
-            self.note["ended_at"] = now()
-            write_json(self.place.launch, self.note)
+            self.note.ended_at = now()
+            self.note.write(self.place.launch)
             self.folder.add_event("launch_finished", launch=self.launch.id)
 
     @contextmanager
@@ -128,26 +119,26 @@ class LaunchRun:
             # multicast where torch has it (0.5.23, custom_all_reduce_v2.py).
             env |= MULTICAST_OFF
         env["SERVEGATE_WITNESS_DIR"] = str(self.place.root.resolve())
-        write_json(self.place.launch, self.note)
+        self.note.write(self.place.launch)
         try:
             with self._launched(env) as server:
-                self.note |= {"port": server.port, "ready_s": round(server.ready_s, 3)}
-                write_json(self.place.launch, self.note)
+                self.note.port, self.note.ready_s = server.port, round(server.ready_s, 3)
+                self.note.write(self.place.launch)
                 yield server
         finally:
             self._end_tracing()
         if server.stopped is not None:
-            self.note["stopped"] = {
-                "returncode": server.stopped.returncode,
-                "killed": server.stopped.killed,
-                "seconds": round(server.stopped.seconds, 3),
-            }
+            self.note.stopped = Ended(
+                returncode=server.stopped.returncode,
+                killed=server.stopped.killed,
+                seconds=round(server.stopped.seconds, 3),
+            )
 
     def _end_tracing(self) -> None:
         """End what traced the server, whether it came up or not; say what may still run."""
-        session = session_in(self.note["argv"])
+        session = session_in(self.note.argv)
         left = None if session is None else end_session(session)
-        self.note["tracer"] = left
+        self.note.tracer = left
         if left is not None:
             self.folder.add_event("tracer_left", launch=self.launch.id, reason=left)
             self.shown.state(left)
@@ -168,12 +159,9 @@ class LaunchRun:
         )
 
     def _started(self, process: Process) -> None:
-        self.note |= {
-            "argv": list(process.argv),
-            "pid": process.pid,
-            "create_time": process.create_time,
-        }
-        write_json(self.place.launch, self.note)
+        self.note.argv = list(process.argv)
+        self.note.pid, self.note.create_time = process.pid, process.create_time
+        self.note.write(self.place.launch)
 
     def _check_start(self, observer: Observer) -> None:
         """Keep what the launch runs with, and stop here if it is not what it should be."""
@@ -223,7 +211,7 @@ class LaunchRun:
             premises=premises,
             started_at=started_at,
             seconds=time.monotonic() - began,
-            ready_s=self.note["ready_s"],
+            ready_s=self.note.ready_s,
         )
         if ending is not None:
             raise ending

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from launchers.server.process import stop_orphan
 from pipeline.gate.extra_launches import needed
 from pipeline.plan.model import Launch, Plan
 from pipeline.records.folder import CellFolder, LaunchFolder, RunFolder
-from pipeline.records.record import RecordError, Status
+from pipeline.records.launch_note import LaunchNote
+from pipeline.records.record import RecordError, Status, load
 from pipeline.run.launch import LaunchRun
 from pipeline.run.progress import Display
 from pipeline.run.resume import carry
@@ -130,6 +130,6 @@ def _stop_leftover(place: LaunchFolder) -> None:
     """Stop the server of an earlier servegate that was killed in this very launch."""
     if not place.launch.exists():
         return
-    note = json.loads(place.launch.read_text(encoding="utf-8"))
-    if note["ended_at"] is None and note["pid"] is not None:
-        stop_orphan(note["pid"], note["create_time"], note["argv"])
+    note = load(place.launch, LaunchNote)
+    if note.ended_at is None and note.pid is not None and note.create_time is not None:
+        stop_orphan(note.pid, note.create_time, note.argv)
