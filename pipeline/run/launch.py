@@ -28,7 +28,7 @@ from pipeline.run.early_stop import watch
 from pipeline.run.gpus import gpus_watched, with_gpus
 from pipeline.run.observer import Observer
 from pipeline.run.progress import Display
-from pipeline.run.recorder import Keeper, finite, first_line, now, standing
+from pipeline.run.recorder import Recorder, finite, first_line, now, standing
 from servegate_sglang.mixed_comm.requirements import FORBID_VARIABLE, MULTICAST_OFF
 
 __all__ = ["LaunchRun"]
@@ -64,7 +64,7 @@ class LaunchRun:
         self.place = place
         self.attempt = attempt
         self.lost_a_port = False
-        self.keeper = Keeper(launch, attempt, place, folder, shown)
+        self.recorder = Recorder(launch, attempt, place, folder, shown)
         self.shown = shown
         self.note = LaunchNote(
             launch=launch.id,
@@ -90,7 +90,7 @@ class LaunchRun:
                     server.check_own()
         except _WrongArm as error:
             self.note.error = str(error)
-            self.keeper.record_all(waiting, Status.INVALID, "premise", str(error), error.premises)
+            self.recorder.record_all(waiting, Status.INVALID, "premise", str(error), error.premises)
         except (ServerError, StillRunning, OSError) as error:
             failure = error.failure_class if isinstance(error, ServerError) else "launch"
             # No port was asked for: another start may have more luck, on another. That a log tells
@@ -100,7 +100,7 @@ class LaunchRun:
                 or (failure == FailureClass.PORT and self.note.ready_s is None)
             )
             self.note.error = str(error)
-            self.keeper.record_all(waiting, Status.FAILED, failure, first_line(error))
+            self.recorder.record_all(waiting, Status.FAILED, failure, first_line(error))
         except KeyboardInterrupt:
             # The cell that was running has its record; one that had not begun stays absent.
             self.note.error = "interrupted"
@@ -201,7 +201,7 @@ class LaunchRun:
             status, failure, reason = Status.FAILED, "internal", traceback.format_exc()
         of_server = isinstance(ending, ServerError) and not isinstance(ending, StillRunning)
         log = self.place.server_log if of_server else place.job_log
-        self.keeper.keep(
+        self.recorder.keep(
             cell,
             status,
             failure,

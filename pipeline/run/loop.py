@@ -18,7 +18,7 @@ from pipeline.records.launch_note import LaunchNote
 from pipeline.records.record import RecordError, Status, load
 from pipeline.run.launch import LaunchRun
 from pipeline.run.progress import Display
-from pipeline.run.resume import carry
+from pipeline.run.resume import take_over
 
 __all__ = ["execute"]
 
@@ -104,9 +104,9 @@ def _run_launch(plan: Plan, launch: Launch, folder: RunFolder, shown: Display) -
         attempt = place.next_attempt([cell.job for cell in todo])
         runner = LaunchRun(plan, launch, folder, place, attempt, shown)
         for cell in todo:
-            carry(plan, launch, cell, folder, attempt)
+            take_over(plan, launch, cell, folder, attempt)
         if launch.unsupported:
-            runner.keeper.record_all(todo, Status.UNSUPPORTED, "unsupported", launch.unsupported)
+            runner.recorder.record_all(todo, Status.UNSUPPORTED, "unsupported", launch.unsupported)
         else:
             runner.run(todo)
         if not runner.lost_a_port:

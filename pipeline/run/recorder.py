@@ -15,7 +15,7 @@ from pipeline.records.folder import LaunchFolder, RunFolder
 from pipeline.records.record import PremiseResult, Record, Status
 from pipeline.run.progress import Display
 
-__all__ = ["Keeper", "finite", "first_line", "now", "standing"]
+__all__ = ["Recorder", "finite", "first_line", "now", "standing"]
 
 _LOG_LINES = 40
 
@@ -53,7 +53,7 @@ def standing(outcome: Outcome, premises: Sequence[PremiseResult]) -> tuple[Statu
     return Status.OK, "", ""
 
 
-class Keeper:
+class Recorder:
     """Writes the records of one start of one launch."""
 
     def __init__(

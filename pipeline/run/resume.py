@@ -10,10 +10,10 @@ from pipeline.premises.log_patterns import SIGNS
 from pipeline.records.folder import RunFolder
 from pipeline.records.record import Record
 
-__all__ = ["carry"]
+__all__ = ["take_over"]
 
 
-def carry(plan: Plan, launch: Launch, cell: Cell, folder: RunFolder, attempt: int) -> None:
+def take_over(plan: Plan, launch: Launch, cell: Cell, folder: RunFolder, attempt: int) -> None:
     """Copy the usable answers of the attempt before this one into the cell's new folder.
 
     Nothing was measured before the start of that attempt had been checked. What only shows once it
