@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["METRICS", "Better", "Metric"]
+__all__ = ["METRICS", "Better", "ComparedAs", "Metric", "is_fraction"]
 
 Better = Literal["higher", "lower", "neither"]
+ComparedAs = Literal["fraction", "shift", "ratio"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,15 @@ class Metric:
     better: Better
     digits: int
     source: str
+
+    @property
+    def compared_as(self) -> ComparedAs:
+        """How two sides are held against each other.
+
+        A fraction question by question, as a difference; a shift of log-probabilities is a distance
+        to the reference by itself; all else launch by launch, as a ratio.
+        """
+        return "fraction" if self.unit == "" else "shift" if self.unit == "nats" else "ratio"
 
 
 _BENCH = "sglang.benchmark.serving"
@@ -261,3 +271,8 @@ _ALL = (
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def is_fraction(metric: str) -> bool:
+    """True for what is judged question by question; all else is judged launch by launch."""
+    return METRICS[metric].compared_as == "fraction"

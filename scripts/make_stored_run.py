@@ -26,10 +26,10 @@ QUESTIONS = "ccwccnccwccwctwccwce"
 TEXTS, STEPS, TOP = 24, 4, 2
 
 MEASURED = [
-    one.name for one in METRICS.values() if one.unit not in ("", "nats") and one.better != "neither"
+    one.name for one in METRICS.values() if one.compared_as == "ratio" and one.better != "neither"
 ]
 OF_JOB = {
-    "gsm8k": [one.name for one in METRICS.values() if one.unit == ""],
+    "gsm8k": [one.name for one in METRICS.values() if one.compared_as == "fraction"],
     "logprobs": ["logprob_shift"],
     "comm": [
         name for name in MEASURED

@@ -21,12 +21,14 @@ def accuracy_alarms(gates: Gates, *, layouts: int, arms: int) -> int:
         layouts: Each attention DP size is one.
         arms: The reference included.
     """
-    gated = [name for of in gates.values() for name in of if METRICS[name].unit == ""]
+    gated = [
+        name for of in gates.values() for name in of if METRICS[name].compared_as == "fraction"
+    ]
     own = gated.count("score") * layouts if layouts > 1 else 0
     return max(1, len(gated) * layouts * (arms - 1) + own)
 
 
 def speed_alarms(gates: Gates, *, layouts: int, arms: int) -> int:
     """Comparisons of latency and throughput; at least 1. Arguments as above."""
-    gated = [name for of in gates.values() for name in of if METRICS[name].unit not in ("", "nats")]
+    gated = [name for of in gates.values() for name in of if METRICS[name].compared_as == "ratio"]
     return max(1, len(gated) * layouts * (arms - 1))

@@ -160,7 +160,9 @@ def _stage_problems(experiment: Experiment, name: str) -> list[str]:
             "a job in stages ends on the launch on which it began; set launches of the job to 1, "
             "or stages to 1"
         )
-    if not any(METRICS[metric].unit == "" for metric in experiment.gates.get(name, {})):
+    if not any(
+        METRICS[metric].compared_as == "fraction" for metric in experiment.gates.get(name, {})
+    ):
         problems.append(
             f"stops when the gates of {name} are decided, and it has none on a score or a rate; "
             "set one, or stages to 1"
@@ -184,7 +186,7 @@ def _gate_problems(experiment: Experiment) -> list[str]:
                 )
             elif metric in never:
                 problems.append(f"gates.{job}.{metric}: {never[metric]}")
-            elif gate.floor is not None and METRICS[metric].unit != "":
+            elif gate.floor is not None and METRICS[metric].compared_as != "fraction":
                 problems.append(f"gates.{job}.{metric}.floor: only a score has a floor")
             elif gate.floor is not None and not 0 < gate.floor < 1:
                 problems.append(

@@ -12,7 +12,7 @@ from evals.job import Answer, Mark
 from evals.latency.checks import unseen_tokens
 from evals.latency.client_load import STARVED, kept_problem
 from evals.logprobs.trails import Trail
-from evals.metrics import METRICS
+from evals.metrics import METRICS, is_fraction
 from pipeline.experiment.gates import Gate
 from pipeline.gate.model import Check, Verdict
 from pipeline.plan.model import LayoutKey, Plan
@@ -43,14 +43,9 @@ _MARKS = {
 _DIGESTS = ("ids_digest", "protocol_digest")
 
 
-def is_fraction(metric: str) -> bool:
-    """True for what is judged question by question; all else is judged launch by launch."""
-    return METRICS[metric].unit == ""
-
-
 def asks(metric: str) -> bool:
     """True for what tells whether answers are right: fractions, and shifts of log-probabilities."""
-    return is_fraction(metric) or METRICS[metric].unit == "nats"
+    return is_fraction(metric) or METRICS[metric].compared_as == "shift"
 
 
 def problem_of(record: Record | None) -> tuple[str, str, str] | None:
@@ -179,7 +174,7 @@ class Evidence:
             if any(not cell for cell in self.marks) or not self.question_means(metric):
                 return "no question was answered"
             return ""
-        if METRICS[metric].unit == "nats":
+        if METRICS[metric].compared_as == "shift":
             return "" if self.trails and all(self.trails) else "no log-probability was kept"
         without = [r.launch for r in self.records if not 0 < r.metrics.get(metric, 0.0) < inf]
         return f"no positive value in the record of {', '.join(without)}" if without else ""

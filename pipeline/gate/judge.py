@@ -8,11 +8,18 @@ from dataclasses import replace
 from datetime import date
 from math import log
 
-from evals.metrics import METRICS
+from evals.metrics import METRICS, is_fraction
 from pipeline.experiment.gates import Gate
 from pipeline.gate import accuracy, extra_launches, logprobs, proof, quarantine, slow_mode, speed
 from pipeline.gate.comparable import undeclared
-from pipeline.gate.evidence import Answers, Evidence, Key, Trails, asks, collect, is_fraction
+from pipeline.gate.evidence import (
+    Answers,
+    Evidence,
+    Key,
+    Trails,
+    asks,
+    collect,
+)
 from pipeline.gate.gains import claimed
 from pipeline.gate.itl_breakdown import closures, warnings
 from pipeline.gate.model import EXIT_CODES, Check, Judgement, Row, Verdict, worst
@@ -166,7 +173,7 @@ def _comparisons(plan: Plan, job: str, side: Evidence, reference: Evidence) -> l
 
 def _judged(metric: str) -> bool:
     """Whether a metric is compared by its records' values; a shift is, by position."""
-    return METRICS[metric].better != "neither" and METRICS[metric].unit != "nats"
+    return METRICS[metric].better != "neither" and METRICS[metric].compared_as != "shift"
 
 
 def _layouts(

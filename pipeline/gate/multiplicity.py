@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from evals.metrics import is_fraction
 from pipeline.gate import accuracy, extra_launches, speed
-from pipeline.gate.evidence import is_fraction
 from pipeline.gate.model import Check
 from pipeline.gate.staged import asked_in_stages
 from pipeline.plan.model import Place, Plan

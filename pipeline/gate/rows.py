@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 
-from evals.metrics import METRICS
+from evals.metrics import METRICS, is_fraction
 from pipeline.experiment.quarantine import Quarantine
 from pipeline.gate import gains, proof, quarantine, slow_mode
-from pipeline.gate.evidence import Evidence, asks, is_fraction, problem_of
+from pipeline.gate.evidence import (
+    Evidence,
+    asks,
+    problem_of,
+)
 from pipeline.gate.host_rule import busy_notes
 from pipeline.gate.model import (
     Check,
@@ -285,7 +289,7 @@ def _asks(check: Check) -> bool:
 
 def _proves(check: Check) -> bool:
     """Whether a check tells right answers from wrong ones: a rate of errors alone does not."""
-    return check.metric == "score" or METRICS[check.metric].unit == "nats"
+    return check.metric == "score" or METRICS[check.metric].compared_as == "shift"
 
 
 def _taken_back(check: Check, reason: str) -> Check:

@@ -87,7 +87,7 @@ def _axis(line: Line, frame: _Frame) -> str:
 def _lines(line: Line, frame: _Frame) -> list[str]:
     at = {point.run: index for index, point in enumerate(line.points)}
     named = [(index, f"pin {p.pin}", "zero") for index, p in enumerate(line.points) if p.pin]
-    unit = "points" if METRICS[line.metric].unit == "" else "%"
+    unit = "points" if METRICS[line.metric].compared_as == "fraction" else "%"
     named += [(at[c.run], f"{100 * c.relative:+.1f} {unit}", "limit") for c in line.changes]
     if line.first_bad is not None:
         named.append((at[line.first_bad.run], "first bad", "limit"))

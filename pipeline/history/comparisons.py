@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from evals.metrics import METRICS
-from pipeline.gate.evidence import is_fraction
+from evals.metrics import METRICS, is_fraction
 from pipeline.gate.model import Bounds, Verdict
 from pipeline.gate.text import as_change, as_p
 from pipeline.history.model import CellValue, Night, NightCheck
@@ -57,7 +56,7 @@ def by_nights(
         numbers: Running numbers of the nights by the names of their runs, tonight's being their
             count; None: the nights follow one another.
     """
-    logs = METRICS[cell.metric].unit != "nats"
+    logs = METRICS[cell.metric].compared_as != "shift"
     key = cell.key
     known = numbers or {
         night.run: number

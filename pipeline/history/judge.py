@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from evals.metrics import METRICS
-from pipeline.gate.evidence import is_fraction
+from evals.metrics import METRICS, is_fraction
 from pipeline.gate.model import EXIT_CODES, Row, Verdict, worst
 from pipeline.history.baselines import FIRM_PIN, Baselines
 from pipeline.history.comparisons import by_nights, by_questions, by_scores, decided
@@ -118,7 +117,7 @@ def _check(
 ) -> NightCheck:
     pinned = which == "pinned"
     nights = baselines.pinned if pinned else baselines.rolling
-    ratio = not is_fraction(cell.metric) and METRICS[cell.metric].unit != "nats"
+    ratio = METRICS[cell.metric].compared_as == "ratio"
     check = NightCheck(
         layout=cell.layout,
         arm=cell.arm,
@@ -204,7 +203,7 @@ def _has_value(night: Night, cell: CellValue) -> bool:
     then = night.cell(cell.key)
     if then is None or then.value is None or then.quarantine:
         return False
-    return is_fraction(cell.metric) or METRICS[cell.metric].unit == "nats" or then.value > 0
+    return is_fraction(cell.metric) or METRICS[cell.metric].compared_as == "shift" or then.value > 0
 
 
 def _missing(check: NightCheck, reason: str) -> NightCheck:

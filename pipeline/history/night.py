@@ -10,8 +10,12 @@ from datetime import date
 from math import isfinite
 
 from evals.job import Answer
-from evals.metrics import METRICS
-from pipeline.gate.evidence import Evidence, Key, collect, is_fraction
+from evals.metrics import METRICS, is_fraction
+from pipeline.gate.evidence import (
+    Evidence,
+    Key,
+    collect,
+)
 from pipeline.gate.model import Judgement, Measured, RecordSummary, Row
 from pipeline.gate.quarantine import active, last_day, sets_aside, without
 from pipeline.gate.rows import measured
@@ -128,7 +132,7 @@ def _cells(
             )
             if broken := _broken(plan, row, without(row.records, aside, launches[layout, arm])):
                 yield made.model_copy(update={"gap": broken})
-            elif metric.unit == "nats":
+            elif metric.compared_as == "shift":
                 yield from _shift(made, row)
             else:
                 yield _filled(made, side, seen.get(name))

@@ -248,7 +248,11 @@ def _change(key: _Key, nights: Sequence[Night], shift: Shift) -> Change:
     night, before = nights[shift.index], nights[shift.index - 1]
     difference = shift.after - shift.before
     harm = difference > 0 if metric.better == "lower" else difference < 0
-    relative = difference if metric.unit == "" or not shift.before else difference / shift.before
+    relative = (
+        difference
+        if metric.compared_as == "fraction" or not shift.before
+        else difference / shift.before
+    )
     return Change(
         run=night.run,
         started_at=night.started_at,

@@ -149,7 +149,7 @@ def change_text(metric: str, change: Change) -> str:
         word = "changed"
     size = (
         f"{100 * change.relative:+.2f} points"
-        if METRICS[metric].unit == ""
+        if METRICS[metric].compared_as == "fraction"
         else f"{100 * change.relative:+.1f} %"
     )
     what = named(change.changed) or "nothing that the history knows of"

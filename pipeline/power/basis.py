@@ -8,7 +8,6 @@ from math import sqrt
 
 from evals import JOBS
 from evals.accuracy.job import AccuracySettings
-from evals.metrics import METRICS
 from pipeline.experiment import comparisons
 from pipeline.experiment.gates import followed
 from pipeline.experiment.model import Experiment
@@ -26,7 +25,6 @@ __all__ = [
     "assumed_pace",
     "assumed_spread",
     "gated_launches",
-    "is_fraction",
     "layouts_of",
     "most_launches",
     "questions_of",
@@ -164,11 +162,6 @@ def asked_times(name: str, experiment: Experiment) -> int:
     job = experiment.jobs[name]
     assert isinstance(job, AccuracySettings)
     return job.repeats * gated_launches(name, experiment)
-
-
-def is_fraction(metric: str) -> bool:
-    """True for what is judged question by question."""
-    return METRICS[metric].unit == ""
 
 
 def layouts_of(experiment: Experiment) -> list[int]:

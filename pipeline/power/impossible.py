@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from evals.accuracy.job import AccuracySettings
-from evals.metrics import METRICS
+from evals.metrics import METRICS, is_fraction
 from pipeline.experiment.gates import Gate
 from pipeline.experiment.model import Experiment
 from pipeline.power.basis import (
@@ -17,7 +17,6 @@ from pipeline.power.basis import (
     accuracy_alarms,
     asked_times,
     gated_launches,
-    is_fraction,
     layouts_of,
     most_launches,
     questions_of,
@@ -45,7 +44,7 @@ def replicate_notes(experiment: Experiment) -> list[str]:
     few: dict[int, list[str]] = {}
     for job, gates in experiment.gates.items():
         launches = gated_launches(job, experiment)
-        speeds = [name for name in gates if not is_fraction(name) and METRICS[name].unit != "nats"]
+        speeds = [name for name in gates if METRICS[name].compared_as == "ratio"]
         if speeds and 1 < launches < enough:
             few.setdefault(launches, []).append(job)
     return [
@@ -77,7 +76,7 @@ def impossible_gates(experiment: Experiment, basis: Basis | None = None) -> list
                 seen = known.get(job, JobBasis()).difficulty if metric == "score" else None
                 told += [] if seen is None else _reach(experiment, gate, seen, questions, samples)
                 told += _floor(experiment, gate, questions, METRICS[metric].better)
-            elif not is_fraction(metric) and METRICS[metric].unit != "nats":
+            elif METRICS[metric].compared_as == "ratio":
                 told += _ratio(experiment, metric, gate, most_launches(job, experiment))
             if len(experiment.arms) < 2 and gate.floor is None:
                 told.append(

@@ -9,10 +9,12 @@ from math import log, sqrt
 from statistics import fmean, median, stdev
 
 from evals.job import Answer
-from evals.metrics import METRICS
+from evals.metrics import METRICS, is_fraction
 from pipeline.gate.gains import repeats_reference
 from pipeline.plan.model import LayoutKey, Plan
-from pipeline.power.basis import JobBasis, is_fraction
+from pipeline.power.basis import (
+    JobBasis,
+)
 from pipeline.records.record import Record, Status
 from pipeline.stats.launches import LEAST_SPREAD, launch_ratio
 from pipeline.stats.power import Difficulty
@@ -138,7 +140,7 @@ def _speed(plan: Plan, records: Sequence[Record]) -> JobBasis | None:
     told = f"launches of equal arms ({', '.join(sorted(equal))})" if len(equal) > 1 else "launches"
     spreads: dict[str, float] = {}
     for name in sorted(names):
-        if is_fraction(name) or METRICS[name].unit == "nats":
+        if is_fraction(name) or METRICS[name].compared_as == "shift":
             continue
         values: dict[_Place, dict[int, float]] = defaultdict(dict)
         for record in records:

@@ -7,7 +7,7 @@ from math import exp, log
 
 from pydantic import BaseModel, ConfigDict
 
-from evals.metrics import METRICS
+from evals.metrics import METRICS, is_fraction
 from pipeline.experiment.gates import Gate
 from pipeline.experiment.model import Experiment
 from pipeline.power.basis import (
@@ -16,7 +16,6 @@ from pipeline.power.basis import (
     JobBasis,
     assumed_spread,
     gated_launches,
-    is_fraction,
     most_launches,
     speed_alarms,
 )
@@ -92,7 +91,7 @@ def speed_powers(experiment: Experiment, basis: Basis) -> list[SpeedPower]:
         for job, gates in experiment.gates.items()
         for metric, gate in gates.items()
         if not is_fraction(metric)
-        and METRICS[metric].unit != "nats"
+        and METRICS[metric].compared_as != "shift"
         and gated_launches(job, experiment) > 1
     ]
 

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from evals.accuracy.job import AccuracySettings
 from evals.latency.job import LatencySettings
-from evals.metrics import METRICS
+from evals.metrics import METRICS, is_fraction
 from pipeline.experiment.gates import Gate
 from pipeline.experiment.model import Experiment
 from pipeline.power.basis import (
@@ -25,7 +25,6 @@ from pipeline.power.basis import (
     assumed_difficulty,
     assumed_pace,
     gated_launches,
-    is_fraction,
     layouts_of,
     questions_of,
 )
@@ -247,7 +246,10 @@ def _not_estimated(job: str, metric: str, experiment: Experiment, known: Basis) 
             is_fraction(metric) and metric != "score",
             "how often this happens, and how much that varies, is not known beforehand",
         ),
-        (METRICS[metric].unit == "nats", "how log-probabilities vary is not known beforehand"),
+        (
+            METRICS[metric].compared_as == "shift",
+            "how log-probabilities vary is not known beforehand",
+        ),
         (alone, "one launch an arm shows no spread"),
     )
     return next((why for holds, why in reasons if holds), "")

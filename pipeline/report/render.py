@@ -131,10 +131,10 @@ def _gates(report: Report) -> list[str]:
     for job, gates in report.plan.gates.items():
         for name, gate in gates.items():
             metric = METRICS[name]
-            if metric.unit == "nats":
+            if metric.compared_as == "shift":
                 found.append(f"{job} {metric.label}: at most {gate.margin:.4g} nats")
                 continue
-            unit = " points" if metric.unit == "" else " %"
+            unit = " points" if metric.compared_as == "fraction" else " %"
             way = "lower" if metric.better == "higher" else "higher"
             text = f"{job} {metric.label}: at most {100 * gate.margin:.4g}{unit} {way}"
             floor = "" if gate.floor is None else f", and no arm below {100 * gate.floor:.4g} %"

@@ -196,7 +196,7 @@ MARKS = {
     Verdict.UNSUPPORTED: "⊘",
 }
 
-_COMPARED_AS = {"": "difference", "nats": "shift"}
+_COMPARED_AS = {"fraction": "difference", "shift": "shift", "ratio": "ratio"}
 
 # What the main table shows besides everything that is gated.
 _SHOWN = ("score", "median_itl_ms", "median_ttft_ms", "output_throughput")
@@ -250,7 +250,7 @@ def columns(report: Report) -> list[Column]:
             job=job,
             metric=name,
             label=f"{job} {metric.label}",
-            compared_as=_COMPARED_AS.get(metric.unit, "ratio"),
+            compared_as=_COMPARED_AS[metric.compared_as],
         )
         for job in report.plan.jobs
         for name, metric in METRICS.items()

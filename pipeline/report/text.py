@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from evals.metrics import METRICS
-from pipeline.gate.evidence import is_fraction
+from evals.metrics import METRICS, is_fraction
 from pipeline.gate.model import Bounds, Check, Measured
 
 __all__ = [

@@ -10,7 +10,10 @@ from evals.accuracy.early_stop import Stop, tell_to_stop
 from evals.accuracy.files import Protocol, read_protocol
 from evals.files import split_lines
 from evals.job import Answer, Mark
-from pipeline.gate.evidence import Evidence, is_fraction
+from evals.metrics import is_fraction
+from pipeline.gate.evidence import (
+    Evidence,
+)
 from pipeline.gate.staged import decisions, design_of, is_over, keeps_floors, why
 from pipeline.plan.model import Cell, Launch, Plan
 from pipeline.records.folder import CellFolder, RunFolder

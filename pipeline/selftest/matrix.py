@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from math import exp, log
 
 from evals.job import Mark
-from evals.metrics import METRICS
+from evals.metrics import METRICS, is_fraction
 from pipeline.experiment.gates import Gate
-from pipeline.gate.evidence import asks, is_fraction
+from pipeline.gate.evidence import (
+    asks,
+)
 from pipeline.gate.model import Verdict
 from pipeline.plan.model import Plan
 from pipeline.selftest.injections import (
@@ -152,7 +154,7 @@ def _injected(stored: Stored, one: Gated, column: Column) -> tuple[Stored, str]:
 def _expected(stored: Stored, one: Gated, column: Column) -> Expected:
     fine: Verdicts = (P,) if stored.strict else (P, I)
     gain: Verdicts = (G,) if stored.strict else (G, P, I)
-    if METRICS[one.metric].unit == "nats":
+    if METRICS[one.metric].compared_as == "shift":
         gain = fine  # the best shift is none, which is no gain
     elif not asks(one.metric) and not proving(stored, one.place):
         gain = fine  # nothing shows that the answers are right
@@ -175,7 +177,7 @@ def proving(stored: Stored, place: Place) -> tuple[Gated, ...]:
     found = (
         one
         for one in gated(stored.plan, place)
-        if METRICS[one.metric].unit == "nats"
+        if METRICS[one.metric].compared_as == "shift"
         or (one.metric == "score" and stored.plan.jobs[one.job].get("stages", 1) == 1)
     )
     first = next(found, None)

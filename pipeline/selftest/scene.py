@@ -59,7 +59,7 @@ class Scene:
     @property
     def shift(self) -> Gated | None:
         """The gate on log-probabilities."""
-        return next((one for one in self.gates if METRICS[one.metric].unit == "nats"), None)
+        return next((one for one in self.gates if METRICS[one.metric].compared_as == "shift"), None)
 
     def _whole(self, one: Gated) -> bool:
         return int(self.base.plan.jobs[one.job].get("stages", 1)) == 1

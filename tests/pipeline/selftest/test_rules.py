@@ -342,7 +342,7 @@ RULES: dict[str, Callable[[Patch], None]] = {
     **{
         f"direction of {name}": flipped(name)
         for name, metric in METRICS.items() if metric.better != "neither"
-        and metric.unit != "nats"
+        and metric.compared_as != "shift"
     },
 }  # fmt: skip
 
