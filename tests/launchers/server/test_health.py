@@ -108,8 +108,8 @@ def test_503_is_not_ready_and_a_generated_token_is(server: Starter) -> None:
 def test_without_a_token_it_is_not_ready(server: Starter, made: str, state: str) -> None:
     watch = server(made=made)
     until(server.listens)
-    with pytest.raises(ServerNotReady, match=f"not ready after 1 s; last state: .*{state}") as got:
-        server.wait(watch, 1)
+    with pytest.raises(ServerNotReady, match=f"not ready after 4 s; last state: .*{state}") as got:
+        server.wait(watch, 4)
     assert got.value.failure_class is FailureClass.TIMEOUT
 
 
